@@ -1,0 +1,119 @@
+"""
+Credit: from rewards to advantages, one number for each sampled action.
+
+Rewards are (K, B, 1, 1) for image-level or (K, B, h, w) for pixel-level ones, NaN where none applies, and so are the
+advantages, which are 0 there. Every rule's advantages sum to 0 over the K samples at every site, and are exactly 0 where
+the samples' rewards are equal.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+
+EPSILON = 1e-6  # added to a standard deviation before dividing by it, in units of the reward
+
+
+def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
+    """
+    Each sample against the mean of the others, A_k = r_k - mean_{j != k} r_j. Unbiased, with no critic. Summed over
+    samples it is every pair's difference credited where the pair's actions differ, for where they agree the two credits
+    cancel: (1/K) sum_k A_k s_k = 1/(K(K-1)) sum_{i<j} (r_i - r_j)(s_i - s_j), s being the score onehot(a) - pi.
+    """
+    centred, applies = shift(rewards)
+    n = applies.sum(0)
+    advantages = (centred - centred.sum(0) / n) * (n / (n - 1))
+    return advantages.where(applies & (n > 1), 0)
+
+
+def shift(rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Rewards less the best of their image (or site), so that differences of equal rewards are exactly 0 in floating point;
+    0 where none applies, with the mask (bool, same shape) of where they do.
+    """
+    applies = ~rewards.isnan()
+    best = rewards.nan_to_num(-torch.inf).amax(0)
+    return (rewards - best).where(applies, 0), applies
+
+
+def pairwise_spatial_difference(rewards: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """
+    PSD: every pair's difference in reward, credited where the pair's actions differ, in units of the noise that so many
+    differing sites make: A_k = 1/(K-1) sum_{j != k} (r_k - r_j) / sqrt(|D_kj| / N), D_kj the sites where samples k and j
+    differ (reconstruction: the paper's own formula was not available). Without the divisor it is [`leave_one_out`], as
+    shown there; with it, it is biased, for |D| depends on the actions.
+
+    Args:
+        rewards (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): NaN where none applies.
+        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64.
+    """
+    maps = actions.flatten(2).transpose(0, 1).float()  # (B, K, N)
+    differing = torch.cdist(maps, maps, p=0) / maps.shape[-1]  # (B, K, K), fraction of sites
+    weights = differing.clamp(min=1 / maps.shape[-1]).rsqrt()
+    centred, applies = shift(rewards)
+    applies = applies.to(weights.dtype)
+    own = torch.einsum("bkj,jbhw->kbhw", weights, applies) * centred
+    others = torch.einsum("bkj,jbhw->kbhw", weights, centred)
+    return applies * (own - others) / (applies.sum(0) - 1).clamp(min=1)
+
+
+def couple(noise: torch.Tensor, blocks: torch.Tensor, fraction: float = 0.25) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The noise of coupled pairs: the second half's maps repeat the first half's, but for random blocks of sites that are
+    drawn anew. Each map by itself is still a sample of the policy.
+
+    Args:
+        noise (`torch.Tensor` of shape `(K, B, h, w)`): uniform in [0, 1), K even.
+        blocks (`torch.Tensor` of shape `(K/2, B, m, n)`): uniform in [0, 1), one number a block of an m x n partition.
+        fraction (`float`): probability in (0, 1] that a block is drawn anew.
+
+    Returns:
+        the coupled noise (K, B, h, w) and the sites drawn anew (K/2, B, h, w) bool.
+    """
+    first, fresh = noise.chunk(2)
+    resampled = torch.nn.functional.interpolate(blocks, size=noise.shape[-2:], mode="nearest") < fraction
+    return torch.cat([first, fresh.where(resampled, first)]), resampled
+
+
+def coupled_difference(rewards: torch.Tensor, resampled: torch.Tensor, fraction: float = 0.25) -> torch.Tensor:
+    """
+    PSD of coupled pairs: the difference of a pair's rewards, credited to the sites drawn anew in units of their
+    probability, A_i = (r_i - r_j) 1[p resampled] / fraction = -A_j. Unbiased: given that p was drawn anew its two actions
+    are independent, and the difference carries the noise of the resampled blocks only.
+
+    Args:
+        rewards (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): of maps drawn with [`couple`]d noise.
+        resampled (`torch.Tensor` of shape `(K/2, B, h, w)`): bool.
+        fraction (`float`): as in [`couple`].
+    """
+    first, second = rewards.chunk(2)
+    advantages = (first - second).nan_to_num(0) * resampled / fraction
+    return torch.cat([advantages, -advantages])
+
+
+def normalize(advantages: torch.Tensor, rewards: torch.Tensor, over: str, reduce: Callable) -> torch.Tensor:
+    """
+    Advantages divided by their standard deviation (their mean is 0 by construction) over the entries whose reward
+    applies.
+
+    Args:
+        advantages (`torch.Tensor` of shape `(K, B, ...)`): of any rule of this file.
+        rewards (`torch.Tensor`): those the advantages were made of, NaN where none applies.
+        over (`str`):
+            - `"batch"`: SyncAN, one deviation over samples, sites, images and all processes (reconstruction).
+            - `"image"`: one for each image, over its samples and sites.
+            - `"none"`: advantages unchanged.
+        reduce (`Callable`): sums a tensor over all processes, as `accelerator.reduce` does.
+
+    Returns:
+        `torch.Tensor`: like `advantages`; all 0 where they were.
+    """
+    if over == "none":
+        return advantages
+    applies = (~rewards.isnan()).expand(advantages.shape)
+    dims = (0, 2, 3) if over == "image" else (0, 1, 2, 3)
+    moments = torch.stack([advantages.square().sum(dims, keepdim=True), applies.sum(dims, keepdim=True)])
+    if over == "batch":
+        moments = reduce(moments)
+    deviation = (moments[0] / moments[1].clamp(min=1)).sqrt()
+    return advantages / (deviation + EPSILON)

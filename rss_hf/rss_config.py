@@ -1,0 +1,98 @@
+"""Hyper-parameters of reward-driven training."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from .scales import ProgressiveScales
+
+
+CREDITS = ("leave_one_out", "psd", "coupled")
+NORMALIZATIONS = ("batch", "image", "none")
+
+
+@dataclass
+class RSSConfig(TrainingArguments):
+    r"""
+    Configuration of [`RSSTrainer`]: every argument of [`~transformers.TrainingArguments`] and the following.
+
+    > Parameters that control the reward
+
+    reward_funcs (`list[str]`, *optional*, defaults to `["mean_iou"]`):
+        Rewards by name (`mean_iou`, `mean_iou_union`, `mean_accuracy`, `pixel_accuracy`, `dice`, `pixel_match`) or by
+        dotted path, `package.module:function`.
+    reward_weights (`list[float]`, *optional*, defaults to 1 each):
+        One weight for each reward; the reward trained on is the weighted sum of those that apply.
+
+    > Parameters that control the policy gradient
+
+    num_samples (`int`, *optional*, defaults to 16):
+        K, the action maps drawn and scored for each image and step.
+    scales (`list[int]`, *optional*, defaults to `[4]`):
+        PSR: strides in pixels of the action grid, coarse to fine.
+    scale_schedule (`str`, *optional*, defaults to `"progress"`):
+        When PSR moves to the next stride: with training's `"progress"`, or with the `"policy"`'s own sharpness.
+    scale_warmup (`float`, *optional*, defaults to 0.2):
+        Fraction of training that `"progress"` spends on the strides before the last.
+    credit (`str`, *optional*, defaults to `"leave_one_out"`):
+        From rewards to advantages: `"leave_one_out"`, `"psd"` (pairs of samples, credited where they differ) or
+        `"coupled"` (pairs that share all but random blocks).
+    advantage_normalization (`str`, *optional*, defaults to `"batch"`):
+        Divide advantages by their standard deviation over the `"batch"` of all processes (SyncAN), over each `"image"`'s
+        samples, or `"none"`.
+    entropy_coef (`float`, *optional*, defaults to 0.3):
+        Weight of the entropy bonus, divided by the square root of the number of sites: the signal of a normalised
+        image-level reward falls so with the size of the grid.
+
+    > Parameters whose default differs from [`~transformers.TrainingArguments`]
+
+    `remove_unused_columns=False` (rewards read the other columns), `logging_nan_inf_filter=False` (it would wait for the
+    device at every step) and
+    `logging_steps=10`.
+    """
+
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Keep the columns that only rewards read."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Filtering synchronises at every step."})
+    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["mean_iou"], metadata={"help": "Reward names or paths package.module:function."}
+    )
+    reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
+    num_samples: int = field(default=16, metadata={"help": "K, action maps drawn for each image."})
+    scales: list[int] = field(
+        default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}
+    )
+    scale_schedule: str = field(
+        default="progress", metadata={"help": "When PSR moves on.", "choices": list(ProgressiveScales.SCHEDULES)}
+    )
+    scale_warmup: float = field(
+        default=0.2, metadata={"help": "Fraction of training before the last stride, for the schedule 'progress'."}
+    )
+    credit: str = field(
+        default="leave_one_out", metadata={"help": "From rewards to advantages.", "choices": list(CREDITS)}
+    )
+    advantage_normalization: str = field(
+        default="batch", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
+    )
+    entropy_coef: float = field(
+        default=0.3, metadata={"help": "Weight of the entropy bonus, divided by the root of the number of sites."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        ProgressiveScales(self.scales, self.scale_schedule, self.scale_warmup)
+        if self.num_samples < 2:
+            raise ValueError(f"num_samples must be at least 2, for samples are compared; got {self.num_samples}.")
+        for name, value, choices in (
+            ("credit", self.credit, CREDITS),
+            ("advantage_normalization", self.advantage_normalization, NORMALIZATIONS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+        if self.credit == "coupled" and self.num_samples % 2:
+            raise ValueError(f"credit='coupled' draws samples in pairs: num_samples={self.num_samples} must be even.")
+        if self.reward_weights is not None and len(self.reward_weights) != len(self.reward_funcs):
+            raise ValueError(
+                f"reward_weights {self.reward_weights} must be as many as reward_funcs {self.reward_funcs}."
+            )

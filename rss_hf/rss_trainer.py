@@ -1,0 +1,153 @@
+"""The Trainer that learns from rewards: batch, model, policy, actions, rewards, advantages, loss."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .credit import couple, coupled_difference, leave_one_out, normalize, pairwise_spatial_difference
+from .loss import policy_gradient_loss
+from .policy import PixelPolicy
+from .rewards import RewardSet
+from .rss_config import RSSConfig
+from .scales import ProgressiveScales, action_grid
+from .segmentation_trainer import SegmentationTrainer
+
+
+class RSSTrainer(SegmentationTrainer):
+    """
+    Trains a segmentation network from rewards by policy gradient.
+
+    Works with any transformers model that takes `pixel_values` (B, 3, H, W) and whose output has `logits` (B, C, h, w).
+    Labels, where there are any, reach the reward functions and nothing else.
+
+    Args:
+        model, args, train_dataset, ...: as for [`~transformers.Trainer`]; `args` is an [`RSSConfig`].
+        reward_funcs (`list[str | Callable]`, *optional*, defaults to those of `args`):
+            Rewards by name, dotted path or as callables, for those that only Python can give.
+
+    Example:
+
+    ```python
+    >>> def few_people(predictions, references=None, **columns):
+    ...     return -(predictions == 15).float().mean((1, 2))
+
+    >>> trainer = RSSTrainer(model=model, args=RSSConfig("out"), reward_funcs=[few_people], train_dataset=dataset)
+    >>> trainer.train()
+    ```
+    """
+
+    _name = "RSS"
+    _paper = {"title": "Semantic segmentation with reward", "id": "2505.17905"}
+    _tag_names = ["rss", "reinforcement-learning", "semantic-segmentation"]
+
+    def __init__(
+        self, model=None, args: RSSConfig = None, *, reward_funcs: list[str | Callable] | None = None, **kwargs: Any
+    ):
+        super().__init__(model, args, **kwargs)
+        self.reward_set = RewardSet(args.reward_funcs if reward_funcs is None else reward_funcs, args.reward_weights)
+        self.scales = ProgressiveScales(args.scales, args.scale_schedule, args.scale_warmup)
+        self._generator = torch.Generator(self.accelerator.device)
+        self._generator_step = None
+        self._sums: dict[str, torch.Tensor] = {}
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The six steps from a batch to a loss of shape (), see [`~rss_hf.loss.policy_gradient_loss`]."""
+        pixel_values, references = inputs["pixel_values"], inputs.get("labels")
+        size = tuple(pixel_values.shape[-2:] if references is None else references.shape[-2:])
+        columns = {name: column for name, column in inputs.items() if name != "labels"}
+
+        outputs = model(pixel_values=pixel_values)
+        stride = self._stride(outputs.logits.shape[1])
+        policy = PixelPolicy(outputs.logits, action_grid(size, stride))
+        actions, resampled = self._sample(policy)
+        rewards = self.reward_set(
+            actions, policy.num_actions, size, references, trainer_state=self.state, **columns
+        )
+        total = self.reward_set.total(rewards)
+        raw_advantages = self._advantages(total, actions, resampled)
+        advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
+        entropy = policy.entropy()
+        entropy_coef = self.args.entropy_coef / math.sqrt(math.prod(policy.grid))
+        loss = policy_gradient_loss(policy, actions, advantages) - entropy_coef * entropy.mean()
+
+        self._record(rewards, total, raw_advantages, entropy.detach(), policy.grid, stride)
+        return (loss, outputs) if return_outputs else loss
+
+    def _stride(self, num_actions: int) -> int:
+        progress = self.state.global_step / max(self.state.max_steps, 1)
+        return self.scales.stride(progress, self.state.log_history, num_actions)
+
+    def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        K action maps (K, B, h, w), and for coupled pairs the sites drawn anew. The noise is that of the (seed, step) and
+        the image's place in the whole batch: however the batch is split over processes and accumulation steps, and
+        whether or not the run was resumed, an image gets the same numbers (on a CPU; CUDA's generator draws by block).
+        """
+        if self._generator_step != self.state.global_step:
+            self._generator_step = self.state.global_step
+            self._generator.manual_seed((self.args.seed << 32) + self.state.global_step)
+        num_samples, batch_size = self.args.num_samples, policy.log_probs.shape[0]
+        if self.args.credit != "coupled":
+            return policy.inverse_cdf(self._noise(batch_size, num_samples, *policy.grid)), None
+        blocks = [min(4, sites) for sites in policy.grid]
+        noise, resampled = couple(
+            self._noise(batch_size, num_samples, *policy.grid), self._noise(batch_size, num_samples // 2, *blocks)
+        )
+        return policy.inverse_cdf(noise), resampled
+
+    def _noise(self, batch_size: int, num_samples: int, h: int, w: int) -> torch.Tensor:
+        """Uniform noise (K, B, h, w) in [0, 1): this process's part of what is drawn for the batch of all processes."""
+        whole = torch.rand(
+            (self.accelerator.num_processes * batch_size, num_samples, h, w),
+            generator=self._generator,
+            device=self._generator.device,
+        )
+        return whole[self.accelerator.process_index * batch_size :][:batch_size].transpose(0, 1)
+
+    def _advantages(self, rewards: torch.Tensor, actions: torch.Tensor, resampled: torch.Tensor | None):
+        if self.args.credit == "leave_one_out":
+            return leave_one_out(rewards)
+        if self.args.credit == "psd":
+            return pairwise_spatial_difference(rewards, actions)
+        return coupled_difference(rewards, resampled)
+
+    def _sum_processes(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(tensor, reduction="sum")
+
+    @torch.no_grad()
+    def _record(self, rewards, total, advantages, entropy, grid, stride):
+        """Adds this micro-batch to the sums behind the logged means. Stays on the device."""
+        for name, values in rewards.items():
+            by_sample = values.nanmean((2, 3))  # (K, B)
+            self._add(f"reward/{name}/mean", by_sample)
+            self._add(f"reward/{name}/std", by_sample.std(0))
+        by_sample = total.nanmean((2, 3))
+        deviation = by_sample.std(0)
+        self._add("reward", by_sample)
+        self._add("reward_std", deviation)
+        self._add("advantage_std", advantages.square().mean().sqrt())
+        self._add("entropy", entropy)
+        self._add("frac_zero_std", (deviation == 0).float().where(~deviation.isnan(), torch.nan))
+        self._add("grid", torch.full_like(deviation, math.prod(grid)))
+        self._add("stride", torch.full_like(deviation, stride))
+
+    def _add(self, name: str, values: torch.Tensor):
+        moments = torch.stack([values.nansum(), (~values.isnan()).sum()])
+        self._sums[name] = self._sums[name] + moments if name in self._sums else moments
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""
+        if self._sums and "loss" in logs:
+            sums, counts = self._sum_processes(torch.stack(list(self._sums.values()))).T.tolist()
+            logs |= {
+                name: total / count if count else math.nan
+                for name, total, count in zip(self._sums, sums, counts, strict=True)
+            }
+            logs["reward_queries"] = self.state.global_step * self._queries_per_step()
+            self._sums.clear()
+        super().log(logs, start_time)
+
+    def _queries_per_step(self) -> int:
+        return self.args.num_samples * self.get_total_train_batch_size(self.args)

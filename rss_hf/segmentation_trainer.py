@@ -1,0 +1,69 @@
+"""A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, data drawn anew each epoch."""
+
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, has_length
+
+from .evaluation import evaluate_model
+from .metrics import segmentation_scores
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the training set the epoch, so that its augmentation depends on (seed, epoch, row) alone, also on resume."""
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        if hasattr(train_dataloader.dataset, "set_epoch"):
+            train_dataloader.dataset.set_epoch(int(state.epoch))
+
+
+class SegmentationTrainer(Trainer):
+    """
+    [`~transformers.Trainer`] for any model whose output has `logits` (B, C, h, w). By itself it trains on the model's
+    own loss (cross-entropy on `labels`); [`RSSTrainer`] trains on rewards.
+
+    `evaluate` follows the protocol of PASCAL VOC: logits upsampled to each label map's original size, one confusion
+    matrix over the whole split and all processes, void (255) left out. It returns `eval_mean_iou`,
+    `eval_mean_accuracy`, `eval_overall_accuracy` and, for each class, `eval_iou_<name>` and `eval_accuracy_<name>`,
+    all in [0, 1]. Its memory does not grow with the split.
+    """
+
+    # The loss is a mean over the micro-batch: the Trainer is to divide it by the accumulation steps. Left to guess, it
+    # takes SegFormer's **kwargs for a loss that is already divided.
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
+        self.add_callback(EpochCallback)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        inputs = {name: inputs[name] for name in ("pixel_values", "labels")}
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Scores of one pass over `dataloader`; its other arguments are the Trainer's, which keeps no predictions here."""
+        if not self.accelerator._models:
+            self.model_wrapped = self.accelerator.prepare_model(self.model, evaluation_mode=True)
+        self.callback_handler.eval_dataloader = dataloader
+
+        def on_step(step: int):
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+        confusion = evaluate_model(
+            self.model_wrapped, dataloader, self.model.config.num_labels, self.accelerator, on_step
+        )
+        id2label = self.model.config.id2label
+        scores = segmentation_scores(confusion, [id2label[i] for i in range(len(id2label))])
+        return EvalLoopOutput(
+            predictions=None,
+            label_ids=None,
+            metrics={f"{metric_key_prefix}_{name}": value for name, value in scores.items()},
+            num_samples=self.num_examples(dataloader) if has_length(dataloader) else 0,
+        )

@@ -1,0 +1,29 @@
+import pytest
+import torch
+from transformers import SegformerConfig
+
+from rss_hf import RSSSegformerConfig, RSSSegformerForSemanticSegmentation
+
+
+TINY = {"hidden_sizes": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "num_attention_heads": (1, 1, 2, 2)}
+TINY |= {"decoder_hidden_size": 16, "classifier_dropout_prob": 0.0, "drop_path_rate": 0.0}
+
+
+@pytest.fixture
+def tiny_config():
+    """Fields of a SegFormer of a few thousand parameters with nothing random in its forward pass."""
+    return TINY
+
+
+@pytest.fixture
+def tiny_model():
+    """A tiny policy over 3 classes. Batch norm, which ties the images of a batch together, is taken out."""
+    torch.manual_seed(0)
+    model = RSSSegformerForSemanticSegmentation(RSSSegformerConfig(num_labels=3, **TINY))
+    model.decode_head.batch_norm = torch.nn.Identity()
+    return model
+
+
+@pytest.fixture
+def plain_config():
+    return SegformerConfig(num_labels=3, **TINY)

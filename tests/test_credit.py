@@ -1,0 +1,172 @@
+"""The policy gradient against enumeration: 2 sites, 3 classes, an arbitrary reward of the joint action."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from rss_hf.credit import couple, coupled_difference, leave_one_out, normalize, pairwise_spatial_difference
+from rss_hf.loss import action_weights, policy_gradient_loss
+from rss_hf.policy import PixelPolicy
+
+
+C, SITES = 3, 2
+REWARD_TABLE = torch.tensor([[0.1, 0.9, 0.3], [0.7, 0.2, 0.0], [0.5, 0.4, 1.0]], dtype=torch.float64)
+
+
+def toy(requires_grad=False):
+    logits = torch.tensor([[[[0.3, -0.5]], [[-0.2, 0.8]], [[0.6, 0.1]]]], dtype=torch.float64)
+    return logits.requires_grad_(requires_grad)
+
+
+def reward_of(actions):
+    return REWARD_TABLE[actions[:, :, 0, 0], actions[:, :, 0, 1]][..., None, None]  # (K, B, 1, 1)
+
+
+def expected_reward_gradient():
+    """d E[R] / d logits by enumeration of the 9 joint actions."""
+    logits = toy(True)
+    probs = logits.softmax(1)
+    value = sum(REWARD_TABLE[a, b] * probs[0, a, 0, 0] * probs[0, b, 0, 1] for a, b in product(range(C), repeat=2))
+    return torch.autograd.grad(value, logits)[0]
+
+
+def surrogate_gradient(actions, advantages):
+    logits = toy(True)
+    loss = policy_gradient_loss(PixelPolicy(logits), actions, advantages)
+    return -SITES * torch.autograd.grad(loss, logits)[0]  # the loss is a mean over sites, the value's gradient a sum
+
+
+def enumerate_maps(num_maps):
+    """All `num_maps`-tuples of joint actions, (num_maps, tuples, 1, 2), with their probabilities (tuples,)."""
+    joint = torch.tensor(list(product(range(C), repeat=SITES)))
+    log_p = PixelPolicy(toy()).log_prob(joint.view(-1, 1, 1, SITES)).sum((1, 2, 3))
+    index = torch.cartesian_prod(*[torch.arange(len(joint))] * num_maps).view(-1, num_maps)
+    return joint[index].permute(1, 0, 2).unsqueeze(2), log_p[index].sum(1).exp()
+
+
+@pytest.mark.parametrize("num_samples", [2, 3])
+def test_leave_one_out_is_unbiased_exactly(num_samples):
+    actions, p = enumerate_maps(num_samples)
+    gradient = sum(
+        weight * surrogate_gradient(a, leave_one_out(reward_of(a)))
+        for weight, a in zip(p, actions.unsqueeze(2).unbind(1), strict=True)
+    )
+    torch.testing.assert_close(gradient, expected_reward_gradient())
+
+
+def test_coupled_pairs_are_unbiased_exactly():
+    """Every (first map, second map, resampled sites) with its probability, sites resampled independently."""
+    actions, _ = enumerate_maps(2)
+    fraction, probs, total = 0.25, PixelPolicy(toy()).probs[0, :, 0], 0
+    gradient = torch.zeros_like(toy())
+    for pair in actions.unbind(1):
+        for mask in product([False, True], repeat=SITES):
+            p = 1.0
+            for site, fresh in enumerate(mask):
+                first, second = pair[0, 0, site], pair[1, 0, site]
+                given = probs[second, site] if fresh else float(first == second)
+                p = p * probs[first, site] * given * (fraction if fresh else 1 - fraction)
+            resampled = torch.tensor(mask).view(1, 1, 1, SITES)
+            a = pair.unsqueeze(1)
+            gradient += p * surrogate_gradient(a, coupled_difference(reward_of(a), resampled, fraction))
+            total += p
+    torch.testing.assert_close(total, torch.ones((), dtype=torch.float64))
+    torch.testing.assert_close(gradient, expected_reward_gradient())
+
+
+def test_couple_draws_policy_samples_that_differ_in_the_blocks_only():
+    policy = PixelPolicy(torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)))
+    noise = torch.rand(4000, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    blocks = torch.rand(2000, 1, 4, 4, generator=torch.Generator().manual_seed(2))
+    coupled, resampled = couple(noise, blocks, 0.25)
+    first, second = policy.inverse_cdf(coupled).chunk(2)
+    assert torch.equal(first[~resampled], second[~resampled])
+    assert (first[resampled] != second[resampled]).any()
+    assert abs(resampled.float().mean() - 0.25) < 0.01
+    frequencies = torch.nn.functional.one_hot(second, 4).float().mean(0).permute(0, 3, 1, 2)
+    torch.testing.assert_close(frequencies, policy.probs, atol=5 * 0.5 / 2000**0.5, rtol=0)
+
+
+def test_leave_one_out_is_every_pair_credited_where_it_differs():
+    actions = PixelPolicy(torch.randn(2, 3, 4, 5)).sample(6)
+    rewards = torch.rand(6, 2, 1, 1)
+    pairs = torch.zeros(6, 2, 4, 5)
+    for i, j in product(range(6), repeat=2):
+        pairs[i] += (rewards[i] - rewards[j]) * (actions[i] != actions[j]) / 5
+    torch.testing.assert_close(
+        action_weights(actions, pairs, 3), action_weights(actions, leave_one_out(rewards), 3), atol=1e-6, rtol=1e-5
+    )
+
+
+def test_psd_against_its_formula():
+    actions = PixelPolicy(torch.randn(2, 3, 4, 5)).sample(6)
+    rewards = torch.rand(6, 2, 1, 1)
+    expected = torch.zeros_like(rewards)
+    for k, j in product(range(6), repeat=2):
+        if k != j:
+            differing = (actions[k] != actions[j]).float().mean((1, 2)).view(2, 1, 1)
+            expected[k] += (rewards[k] - rewards[j]) / differing.sqrt() / 5
+    torch.testing.assert_close(pairwise_spatial_difference(rewards, actions), expected)
+
+
+def rules(rewards, actions):
+    half = rewards.shape[0] // 2
+    yield leave_one_out(rewards)
+    yield pairwise_spatial_difference(rewards, actions)
+    yield coupled_difference(rewards, torch.ones(half, *actions.shape[1:], dtype=torch.bool))
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 1, 1), (6, 2, 4, 5)])
+@pytest.mark.parametrize("over", ["batch", "image", "none"])
+def test_equal_rewards_give_exactly_no_advantage(shape, over):
+    rewards = torch.full(shape, 0.1) + torch.arange(2).view(1, 2, 1, 1) / 3  # thirds and tenths: sums of them round
+    actions = torch.randint(3, (6, 2, 4, 5))
+    for advantages in rules(rewards, actions):
+        assert (normalize(advantages, rewards, over, lambda t: t) == 0).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 2, 1, 1), (6, 2, 4, 5)])
+def test_rewards_that_do_not_apply_get_no_credit_and_give_none(shape):
+    rewards = torch.rand(shape)
+    rewards[:, 1] = torch.nan
+    rewards[0, 0] = torch.nan
+    actions = torch.randint(3, (6, 2, 4, 5))
+    for advantages in rules(rewards, actions):
+        assert (advantages[:, 1] == 0).all() and (advantages[0, 0] == 0).all()
+        assert advantages.isfinite().all() and (advantages[:, 0] != 0).any()
+    torch.testing.assert_close(leave_one_out(rewards)[1:, :1], leave_one_out(rewards[1:, :1]))
+
+
+def test_syncan_divides_by_the_deviation_of_all_that_applies():
+    rewards = torch.randn(6, 4, 1, 1) * torch.tensor([1.0, 5, 1, 1]).view(1, 4, 1, 1)
+    rewards[:, 2] = torch.nan
+    advantages = leave_one_out(rewards)
+    deviation = advantages[:, [0, 1, 3]].square().mean().sqrt()
+    torch.testing.assert_close(normalize(advantages, rewards, "batch", lambda t: t), advantages / deviation)
+    by_image = normalize(advantages, rewards, "image", lambda t: t)
+    torch.testing.assert_close(by_image[:, [0, 1, 3]].square().mean(0), torch.ones(3, 1, 1))
+
+
+def test_syncan_over_processes_is_syncan_over_their_union():
+    """Each process normalises its part with the sum of both moments; one has no image that applies."""
+    rewards = torch.randn(6, 4, 1, 1)
+    rewards[:, 2:] = torch.nan
+    advantages = leave_one_out(rewards)
+    whole = normalize(advantages, rewards, "batch", lambda t: t)
+    parts = [(advantages[:, :2], rewards[:, :2]), (advantages[:, 2:], rewards[:, 2:])]
+    moments = []
+    for part in parts:
+        normalize(*part, "batch", lambda t: moments.append(t) or t)
+    synced = [normalize(*part, "batch", lambda t: sum(moments)) for part in parts]
+    torch.testing.assert_close(torch.cat(synced, 1), whole)
+
+
+def test_the_surrogate_is_minus_advantage_times_log_prob():
+    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    policy = PixelPolicy(logits)
+    actions, advantages = policy.sample(6), torch.randn(6, 2, 4, 5, dtype=torch.float64)
+    direct = -(advantages * policy.log_prob(actions)).mean()
+    loss = policy_gradient_loss(policy, actions, advantages)
+    torch.testing.assert_close(loss, direct)
+    torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, direct)])

@@ -1,0 +1,167 @@
+import math
+
+import pytest
+import torch
+
+from rss_hf.agreement import cell_means, reference_histogram, upsample_actions
+from rss_hf.rewards import REWARDS, RewardSet, get_reward, pixel_match
+
+
+C = 4
+SIZE = (13, 10)
+GRIDS = [(13, 10), (4, 5), (5, 3), (7, 4), (1, 1)]  # some divide the size, most do not
+
+
+def scene(seed=0, num_samples=3, batch_size=3, grid=(5, 3)):
+    generator = torch.Generator().manual_seed(seed)
+    actions = torch.randint(C, (num_samples, batch_size, *grid), generator=generator)
+    references = torch.randint(C - 1, (batch_size, *SIZE), generator=generator)  # class 3 is absent
+    references[torch.rand(references.shape, generator=generator) < 0.2] = 255
+    references[0, :6] = 255
+    return actions, references
+
+
+def brute_force(name, prediction, reference):
+    """One image's score from its definition, pixel by pixel in Python."""
+    pairs = [(p, r) for p, r in zip(prediction.flatten().tolist(), reference.flatten().tolist(), strict=True) if r != 255]
+    if not pairs:
+        return math.nan
+    if name == "pixel_accuracy":
+        return sum(p == r for p, r in pairs) / len(pairs)
+    scores = []
+    for c in range(C):
+        tp = sum(p == r == c for p, r in pairs)
+        predicted, actual = sum(p == c for p, _ in pairs), sum(r == c for _, r in pairs)
+        if actual == 0 and (name != "mean_iou_union" or predicted == 0):
+            continue
+        scores.append(
+            {
+                "mean_iou": lambda: tp / (predicted + actual - tp),
+                "mean_iou_union": lambda: tp / (predicted + actual - tp),
+                "dice": lambda: 2 * tp / (predicted + actual),
+                "mean_accuracy": lambda: tp / actual,
+            }[name]()
+        )
+    return sum(scores) / len(scores)
+
+
+@pytest.mark.parametrize("name", [name for name in REWARDS if name != "pixel_match"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_rewards_on_cells_equal_brute_force_on_pixels(name, grid):
+    actions, references = scene(grid=grid)
+    rewards = RewardSet([name])(actions, C, SIZE, references)[name]
+    assert rewards.shape == (3, 3, 1, 1)
+    maps = upsample_actions(actions, SIZE)
+    expected = torch.tensor([[brute_force(name, maps[k, b], references[b]) for b in range(3)] for k in range(3)])
+    torch.testing.assert_close(rewards[..., 0, 0], expected)
+    called = REWARDS[name](maps.flatten(0, 1), references.repeat(3, 1, 1)).view(3, 3)
+    torch.testing.assert_close(called, expected)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_pixel_match_is_the_fraction_of_a_cells_valid_pixels(grid):
+    actions, references = scene(grid=grid)
+    rewards = RewardSet(["pixel_match"])(actions, C, SIZE, references)["pixel_match"]
+    maps = upsample_actions(actions, SIZE)
+    right = (maps == references).float().masked_fill(references == 255, torch.nan)
+    expected = cell_means(right.flatten(0, 1), grid).view(3, 3, *grid)
+    torch.testing.assert_close(rewards, expected, equal_nan=True)
+    torch.testing.assert_close(pixel_match(maps[0], references), right[0], equal_nan=True)
+
+
+def test_upsampling_is_torch_nearest():
+    actions = torch.randint(9, (2, 3, 5, 3))
+    expected = torch.nn.functional.interpolate(actions.float(), size=SIZE, mode="nearest").long()
+    assert torch.equal(upsample_actions(actions, SIZE), expected)
+
+
+def test_the_histogram_counts_every_valid_pixel_once():
+    _, references = scene()
+    histogram = reference_histogram(references, (5, 3), C)
+    assert torch.equal(histogram.sum((1, 2, 3)), (references != 255).sum((1, 2)).float())
+    for c in range(C):
+        assert torch.equal(histogram.sum((2, 3))[:, c], (references == c).sum((1, 2)).float())
+
+
+@pytest.mark.parametrize("name", list(REWARDS))
+def test_void_counts_nowhere(name):
+    actions, references = scene(grid=SIZE)
+    changed = actions.clone()
+    changed[:, references == 255] = (changed[:, references == 255] + 1) % C
+    before, after = (RewardSet([name])(a, C, SIZE, references)[name] for a in (actions, changed))
+    torch.testing.assert_close(before, after, equal_nan=True, rtol=0, atol=0)
+    references[1] = 255
+    assert RewardSet([name])(actions, C, SIZE, references)[name][:, 1].isnan().all()
+
+
+def count_of_class_one(predictions, references=None, **columns):
+    return (predictions == 1).float().sum((1, 2))
+
+
+def test_a_black_box_gets_maps_columns_and_state():
+    actions, references = scene()
+    seen = {}
+
+    def reward(predictions, references=None, **columns):
+        seen.update(columns, predictions=predictions, references=references)
+        return columns["bonus"] + torch.tensor([len(name) for name in columns["id"]])
+
+    rewards = RewardSet([reward])(
+        actions, C, SIZE, references, bonus=torch.tensor([10.0, 20, 30]), id=["a", "bb", "ccc"], trainer_state="state"
+    )["reward"]
+    assert torch.equal(rewards[..., 0, 0], torch.tensor([[11.0, 22, 33]] * 3))
+    assert torch.equal(seen["predictions"].view(3, 3, *SIZE), upsample_actions(actions, SIZE))
+    assert torch.equal(seen["references"].view(3, 3, *SIZE)[1], references)
+    assert seen["trainer_state"] == "state"
+
+
+def test_references_are_none_without_masks():
+    actions, _ = scene()
+    rewards = RewardSet([count_of_class_one])(actions, C, SIZE)["count_of_class_one"]
+    torch.testing.assert_close(rewards[..., 0, 0], (upsample_actions(actions, SIZE) == 1).float().sum((2, 3)))
+    with pytest.raises(RuntimeError, match="'mean_iou'.*no.*mask|'mean_iou'.*reference mask"):
+        RewardSet(["mean_iou"])(actions, C, SIZE)
+
+
+def test_the_total_is_the_weighted_sum_of_what_applies():
+    rewards = {
+        "image": torch.tensor([1.0, torch.nan]).view(1, 2, 1, 1),
+        "pixel": torch.tensor([[2.0, torch.nan], [torch.nan, torch.nan]]).view(1, 2, 1, 2),
+    }
+    total = RewardSet(["dice", "pixel_match"], [3.0, 0.5]).total(rewards)
+    expected = torch.tensor([[4.0, 3.0], [torch.nan, torch.nan]]).view(1, 2, 1, 2)
+    torch.testing.assert_close(total, expected, equal_nan=True)
+
+
+BAD = {
+    "shape": (lambda predictions, **_: torch.zeros(2, 7), r"returned shape \(2, 7\); expected .*\(9,\).*\(9, 13, 10\)"),
+    "type": (lambda predictions, **_: [0.0] * 9, "returned a list; expected a tensor"),
+    "infinite": (lambda predictions, **_: torch.full((9,), torch.inf), "returned an infinite value"),
+    "raises": (lambda predictions, **_: 1 / 0, "raised ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize("fault", list(BAD))
+def test_a_bad_reward_is_named(fault):
+    reward, message = BAD[fault]
+    reward.__name__ = f"judge_{fault}"
+    actions, references = scene()
+    with pytest.raises(RuntimeError, match=f"'judge_{fault}' {message}"):
+        RewardSet([reward])(actions, C, SIZE, references)
+
+
+def test_finding_rewards():
+    assert get_reward("mean_iou") is REWARDS["mean_iou"]
+    assert get_reward("rss_hf.rewards:dice") is REWARDS["dice"]
+    for name, message in {
+        "mean_iuo": "No reward named 'mean_iuo'",
+        "no_such_module:reward": "could not be imported",
+        "rss_hf.rewards:no_such": "could not be imported",
+        "rss_hf.agreement:VOID": "is a int, not a callable",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            get_reward(name)
+    with pytest.raises(ValueError, match="distinct names"):
+        RewardSet(["dice", "dice"])
+    with pytest.raises(ValueError, match="as many weights"):
+        RewardSet(["dice"], [1.0, 2.0])
