@@ -44,7 +44,7 @@ def parse_args(*dataclass_types: type, argv: list[str] | None = None) -> tuple[A
     Raises:
         ValueError: if the file cannot be read as a mapping, or a name in it or on the line is unknown.
     """
-    parser = HfArgumentParser(dataclass_types)
+    parser = HfArgumentParser(dataclass_types, allow_abbrev=False)
     parser.add_argument("--config", help="YAML file of arguments; those on the command line override it.")
     options = [option.removeprefix("--") for action in parser._actions for option in action.option_strings]
     argv = sys.argv[1:] if argv is None else argv

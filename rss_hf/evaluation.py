@@ -42,7 +42,7 @@ def predict_maps(
         `list[torch.Tensor]`: B maps (H_i, W_i) int64 in [0, C).
 
     Raises:
-        ValueError: if there are not B sizes, the window is not (height, width), or the stride is below 1 or leaves gaps.
+        ValueError: if there are not B sizes, the window is not a pair, or the stride is below 1 or leaves gaps.
     """
     return [
         (views.softmax(dim=1).mean(dim=0) if flip else views[0]).argmax(dim=0)

@@ -92,7 +92,3 @@ class RSSConfig(TrainingArguments):
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
         if self.credit == "coupled" and self.num_samples % 2:
             raise ValueError(f"credit='coupled' draws samples in pairs: num_samples={self.num_samples} must be even.")
-        if self.reward_weights is not None and len(self.reward_weights) != len(self.reward_funcs):
-            raise ValueError(
-                f"reward_weights {self.reward_weights} must be as many as reward_funcs {self.reward_funcs}."
-            )

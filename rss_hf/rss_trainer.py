@@ -88,23 +88,28 @@ class RSSTrainer(SegmentationTrainer):
         if self._generator_step != self.state.global_step:
             self._generator_step = self.state.global_step
             self._generator.manual_seed((self.args.seed << 32) + self.state.global_step)
-        num_samples, batch_size = self.args.num_samples, policy.log_probs.shape[0]
+        num_samples, grid = self.args.num_samples, policy.grid
         if self.args.credit != "coupled":
-            return policy.inverse_cdf(self._noise(batch_size, num_samples, *policy.grid)), None
-        blocks = [min(4, sites) for sites in policy.grid]
-        noise, resampled = couple(
-            self._noise(batch_size, num_samples, *policy.grid), self._noise(batch_size, num_samples // 2, *blocks)
-        )
+            (noise,) = self._noise(len(policy.log_probs), (num_samples, *grid))
+            return policy.inverse_cdf(noise), None
+        blocks = [min(4, sites) for sites in grid]
+        noise, resampled = couple(*self._noise(len(policy.log_probs), (num_samples, *grid), (num_samples // 2, *blocks)))
         return policy.inverse_cdf(noise), resampled
 
-    def _noise(self, batch_size: int, num_samples: int, h: int, w: int) -> torch.Tensor:
-        """Uniform noise (K, B, h, w) in [0, 1): this process's part of what is drawn for the batch of all processes."""
-        whole = torch.rand(
-            (self.accelerator.num_processes * batch_size, num_samples, h, w),
+    def _noise(self, batch_size: int, *shapes: tuple[int, int, int]) -> list[torch.Tensor]:
+        """
+        Uniform noise in [0, 1) of shapes (n, B, h, w) for (n, h, w) in `shapes`: this process's part of what is drawn,
+        image by image, for the batch of all processes.
+        """
+        sizes = [math.prod(shape) for shape in shapes]
+        numbers = torch.rand(
+            self.accelerator.num_processes * batch_size,
+            sum(sizes),
             generator=self._generator,
             device=self._generator.device,
         )
-        return whole[self.accelerator.process_index * batch_size :][:batch_size].transpose(0, 1)
+        own = numbers[self.accelerator.process_index * batch_size :][:batch_size].split(sizes, dim=1)
+        return [part.view(batch_size, *shape).transpose(0, 1) for part, shape in zip(own, shapes, strict=True)]
 
     def _advantages(self, rewards: torch.Tensor, actions: torch.Tensor, resampled: torch.Tensor | None):
         if self.args.credit == "leave_one_out":

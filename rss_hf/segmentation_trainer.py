@@ -1,7 +1,7 @@
 """A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, data drawn anew each epoch."""
 
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from .evaluation import evaluate_model
@@ -67,3 +67,21 @@ class SegmentationTrainer(Trainer):
             metrics={f"{metric_key_prefix}_{name}": value for name, value in scores.items()},
             num_samples=self.num_examples(dataloader) if has_length(dataloader) else 0,
         )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        """
+        Restores the weights by the model's own `from_pretrained`. transformers renames parameters of some models,
+        SegFormer among them, between disk and memory; the Trainer reads the names on disk and would leave those
+        parameters as they were initialised, with no more than a warning.
+        """
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(self.model, PreTrainedModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self.model.load_state_dict(type(self.model).from_pretrained(resume_from_checkpoint).state_dict())
+
+    def _load_best_model(self) -> None:
+        """Restores the best checkpoint's weights, see `_load_from_checkpoint`."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(self.model, PreTrainedModel):
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(self.state.best_model_checkpoint)

@@ -50,9 +50,7 @@ def main():
     for path, (mask_path, overlay_path) in zip(tqdm(images, unit="image"), outputs, strict=True):
         image = open_image(path)
         pixel_values = processor(images=image, return_tensors="pt")["pixel_values"].to(model.device)
-        [mask] = predict_maps(
-            model, pixel_values, [(image.height, image.width)], window=args.window, flip=args.flip
-        )
+        [mask] = predict_maps(model, pixel_values, [(image.height, image.width)], window=args.window, flip=args.flip)
         mask = mask.cpu()
         colorize(mask, palette).save(mask_path)
         overlay(image, mask, palette).save(overlay_path)

@@ -5,6 +5,8 @@ from transformers import SegformerConfig
 from rss_hf import RSSSegformerConfig, RSSSegformerForSemanticSegmentation
 
 
+torch.set_num_threads(1)  # the models are too small to share between threads
+
 TINY = {"hidden_sizes": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "num_attention_heads": (1, 1, 2, 2)}
 TINY |= {"decoder_hidden_size": 16, "classifier_dropout_prob": 0.0, "drop_path_rate": 0.0}
 
@@ -15,13 +17,23 @@ def tiny_config():
     return TINY
 
 
-@pytest.fixture
-def tiny_model():
+class TinyPolicy(RSSSegformerForSemanticSegmentation):
     """A tiny policy over 3 classes. Batch norm, which ties the images of a batch together, is taken out."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.decode_head.batch_norm = torch.nn.Identity()
+
+
+def make_tiny_policy():
     torch.manual_seed(0)
-    model = RSSSegformerForSemanticSegmentation(RSSSegformerConfig(num_labels=3, **TINY))
-    model.decode_head.batch_norm = torch.nn.Identity()
-    return model
+    return TinyPolicy(RSSSegformerConfig(num_labels=3, **TINY))
+
+
+@pytest.fixture
+def new_policy():
+    """A function that makes the same tiny policy at each call."""
+    return make_tiny_policy
 
 
 @pytest.fixture

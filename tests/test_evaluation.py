@@ -1,18 +1,30 @@
+import json
+import math
 import os
+import runpy
 import socket
+import sys
+import weakref
+from pathlib import Path
 
+import datasets
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from rss_hf.evaluation import evaluate_model, predict_maps, predict_probabilities
+from rss_hf.metrics import confusion_matrix, segmentation_scores
 
 
+SCRIPT = Path(__file__).parents[1] / "scripts" / "eval.py"
 NUM_LABELS = 3
 SIZES = [(12, 16), (9, 20), (30, 7), (12, 16), (5, 5)]  # an odd number of images, of their own sizes
 
@@ -24,11 +36,13 @@ class ToyModel(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.weight = nn.Parameter(torch.randn(NUM_LABELS, 3, 3, 3, generator=generator))
-        self.modes = []
+        self.modes, self.outputs = [], []
 
     def forward(self, pixel_values):
+        logits = F.conv2d(pixel_values, self.weight, stride=2, padding=1)
         self.modes.append(self.training)
-        return SemanticSegmenterOutput(logits=F.conv2d(pixel_values, self.weight, stride=2, padding=1))
+        self.outputs.append(weakref.ref(logits))
+        return SemanticSegmenterOutput(logits=logits)
 
 
 def make_examples():
@@ -61,16 +75,26 @@ def count_by_hand(examples):
 
 
 @pytest.fixture
+def accelerator():
+    """On the CPU also where there is a GPU, whose convolutions round differently."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield Accelerator(cpu=True)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
 def images():
     return torch.stack([example["pixel_values"] for example in make_examples()])
 
 
-def test_maps_equal_the_processor_of_transformers():
+def tiny_segformer(num_labels):
     torch.manual_seed(0)
-    config = SegformerConfig(
-        depths=[1] * 4, hidden_sizes=[8] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=8, num_labels=7
-    )
-    model = SegformerForSemanticSegmentation(config).eval()
+    sizes = {"depths": [1] * 4, "hidden_sizes": [8] * 4, "num_attention_heads": [1] * 4, "decoder_hidden_size": 8}
+    return SegformerForSemanticSegmentation(SegformerConfig(**sizes, num_labels=num_labels)).eval()
+
+
+def test_maps_equal_the_processor_of_transformers():
+    model = tiny_segformer(num_labels=7)
     pixel_values, sizes = torch.randn(2, 3, 64, 64), [(50, 71), (33, 128)]
     with torch.no_grad():
         outputs = model(pixel_values=pixel_values)
@@ -135,8 +159,8 @@ def test_arguments_that_do_not_fit_are_refused(images):
             predict_maps(ToyModel(), images, SIZES, window=(8, 8), stride=stride)
 
 
-def test_evaluate_model_counts_every_image_and_restores_the_mode():
-    examples, accelerator, model, steps = make_examples(), Accelerator(cpu=True), ToyModel(), []
+def test_evaluate_model_counts_every_image_and_restores_the_mode(accelerator):
+    examples, model, steps = make_examples(), ToyModel(), []
     dataloader = accelerator.prepare(DataLoader(examples, batch_size=2, collate_fn=collate))
     for training in (True, False):
         model.train(training)
@@ -146,23 +170,35 @@ def test_evaluate_model_counts_every_image_and_restores_the_mode():
     assert steps == [0, 1, 2] * 2 and not any(model.modes)
 
 
-def test_evaluate_model_takes_stacked_labels_and_passes_views_on():
-    examples, accelerator = [make_examples()[0], make_examples()[3]], Accelerator(cpu=True)
+def test_evaluate_model_takes_stacked_labels_and_passes_views_on(accelerator):
+    examples = [make_examples()[0], make_examples()[3]]
     assert torch.equal(
         evaluate_model(ToyModel(), accelerator.prepare(DataLoader(examples, batch_size=2)), NUM_LABELS, accelerator),
         count_by_hand(examples),
     )
     views = {"window": (8, 8), "stride": (4, 4), "flip": True}
-    confusion = evaluate_model(ToyModel(), DataLoader(examples), NUM_LABELS, accelerator, **views)
+    dataloader = accelerator.prepare(DataLoader(examples))
+    confusion = evaluate_model(ToyModel(), dataloader, NUM_LABELS, accelerator, **views)
     maps = [predict_maps(ToyModel(), e["pixel_values"][None], [e["labels"].shape], **views)[0] for e in examples]
     right = sum((map_ == example["labels"]).sum() for map_, example in zip(maps, examples, strict=True))
     assert confusion.diagonal().sum() == right
 
 
-def test_mode_is_restored_when_a_batch_fails():
+def test_evaluate_model_keeps_no_logits(accelerator):
+    model, alive = ToyModel(), []
+
+    def count_logits(step):
+        alive.append(sum(output() is not None for output in model.outputs))
+
+    dataloader = accelerator.prepare(DataLoader(make_examples(), collate_fn=collate))
+    evaluate_model(model, dataloader, NUM_LABELS, accelerator, count_logits)
+    assert alive == [0] * len(SIZES)
+
+
+def test_mode_is_restored_when_a_batch_fails(accelerator):
     model = ToyModel().train()
     with pytest.raises(KeyError, match="labels"):
-        evaluate_model(model, [{"pixel_values": torch.zeros(1, 3, 8, 8)}], NUM_LABELS, Accelerator(cpu=True))
+        evaluate_model(model, [{"pixel_values": torch.zeros(1, 3, 8, 8)}], NUM_LABELS, accelerator)
     assert model.training
 
 
@@ -171,8 +207,7 @@ class Stream(IterableDataset):
         return iter(make_examples())
 
 
-def test_dispatched_label_lists_are_refused():
-    accelerator = Accelerator(cpu=True)
+def test_dispatched_label_lists_are_refused(accelerator):
     dataloader = accelerator.prepare(DataLoader(Stream(), batch_size=2, collate_fn=collate))
     with pytest.raises(ValueError, match="dispatch_batches=False"):
         evaluate_model(ToyModel(), dataloader, NUM_LABELS, accelerator)
@@ -201,3 +236,63 @@ def test_two_processes_count_each_image_once(tmp_path):
     torch.multiprocessing.spawn(count_in_process, (port, tmp_path), nprocs=2)
     for rank in range(2):
         assert torch.equal(torch.load(tmp_path / f"{rank}.pt"), count_by_hand(make_examples()))
+
+
+@pytest.fixture
+def run_script(accelerator, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+    return run
+
+
+def make_dataset(folder):
+    """A data set folder of the Hub's form, 5 images of their own sizes, class 3 in none of the masks."""
+    rng = np.random.default_rng(0)
+    rows = {"image": [], "mask": []}
+    for size in SIZES:
+        rows["image"].append(Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)))
+        rows["mask"].append(Image.fromarray(rng.choice([0, 1, 2, 255], size).astype(np.uint8)))
+    features = datasets.Features(image=datasets.Image(), mask=datasets.Image())
+    for split in ("train", "validation"):
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{split}-0.parquet")
+    return rows
+
+
+@pytest.mark.parametrize("arguments", [[], ["--flip", "--streaming"]])
+def test_script_scores_a_split(run_script, tmp_path, capsys, arguments):
+    rows, names, processor = make_dataset(tmp_path / "set"), ["sky", "car", "road", "boat"], SegformerImageProcessor()
+    model = tiny_segformer(num_labels=4)
+    processor.size = {"height": 64, "width": 64}
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    arguments = [*arguments, "--model", tmp_path / "model", "--dataset_name", tmp_path / "set"]
+    arguments += ["--class_names", *names, "--output_file", tmp_path / "out" / "scores.json"]
+    arguments += ["--batch_size", 2, "--num_workers", 0]
+    run_script(*arguments)
+
+    confusion = torch.zeros(4, 4, dtype=torch.int64)
+    for image, mask in zip(rows["image"], rows["mask"], strict=True):
+        label = torch.from_numpy(np.array(mask))
+        pixel_values = processor(images=image, return_tensors="pt")["pixel_values"]
+        maps = predict_maps(model, pixel_values, [label.shape], flip="--flip" in arguments)
+        confusion += confusion_matrix(maps[0], label, 4)
+    expected = segmentation_scores(confusion, names)
+    written = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert written["scores"] == {name: None if math.isnan(score) else score for name, score in expected.items()}
+    assert written["scores"]["accuracy_boat"] is None
+    assert written["arguments"]["dataset_name"] == str(tmp_path / "set")
+    table = {line.rsplit(maxsplit=2)[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert f"{expected['iou_car']:.2%}" in table["car"] and f"{expected['mean_iou']:.2%}" in table["mean"]
+
+
+def test_script_refuses_a_model_of_other_classes(run_script, tmp_path):
+    make_dataset(tmp_path / "set")
+    tiny_segformer(num_labels=4).save_pretrained(tmp_path / "model")
+    SegformerImageProcessor().save_pretrained(tmp_path / "model")
+    arguments = ["--model", tmp_path / "model", "--dataset_name", tmp_path / "set", "--class_names", "a", "b", "c"]
+    with pytest.raises(ValueError, match="predicts 4 classes but .*set has 3"):
+        run_script(*arguments)

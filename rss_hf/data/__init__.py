@@ -1,4 +1,4 @@
-"""Where images and masks come from: [`hub`] loads and checks them, [`shapes`] draws them, [`transforms`] feeds them."""
+"""Where images and masks come from: `hub` loads and checks them, `shapes` draws them, `transforms` feeds them."""
 
 from .hub import (
     VOC_CLASS_NAMES,

@@ -1,4 +1,4 @@
-"""Images with their masks from the Hub, from local folders, or drawn: one function, one form, checked before training."""
+"""Images and masks from the Hub, from local folders or drawn: brought into one form, checked before training."""
 
 import json
 import logging
@@ -32,7 +32,6 @@ MASK_COLUMNS = ("mask", "segmentation_mask", "annotation", "label", "labels")
 TRAIN_SPLITS = ("train", "training")
 EVAL_SPLITS = ("validation", "val", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-SHUFFLE_BUFFER = 1000
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def mask_to_indices(mask: PIL.Image.Image, palette: Sequence[tuple[int, int, int
         values = np.asarray(mask)
         if values.min() < 0 or values.max() > VOID:
             raise ValueError(
-                f"{where}: the mask has mode {mask.mode!r} with values {values.min()} to {values.max()}; class ids are "
-                f"0 to 254 and void is {VOID}. Save it as an 8-bit PNG (mode L or P) of class ids."
+                f"{where}: the mask has mode {mask.mode!r} with values {values.min()} to {values.max()}; class ids "
+                f"are 0 to 254 and void is {VOID}. Save it as an 8-bit PNG (mode L or P) of class ids."
             )
         return values.astype(np.uint8)
     if mask.mode != "RGB":
@@ -144,7 +143,7 @@ def open_pair(row: dict, where: str) -> tuple[PIL.Image.Image, PIL.Image.Image |
         `tuple[PIL.Image.Image, PIL.Image.Image | None]`: of equal size; None for a row without a `mask` column.
 
     Raises:
-        `ValueError`: an image that is missing, cannot be opened or has more than 8 bits a channel, or sizes that differ.
+        `ValueError`: an image that is missing, damaged or of more than 8 bits a channel, or sizes that differ.
     """
     image = _open(row["image"], f"{where}: the image")
     if image.mode[0] in "IF":
@@ -205,9 +204,8 @@ def check_labels(dataset: datasets.Dataset | datasets.IterableDataset, num_class
     """
     Reads every mask of a split once, so that a bad one stops the run before training and not in its midst.
 
-    The scan is cached by `datasets` next to the data set: on data read from files of the Hub's form the second call
-    costs nothing. An `IterableDataset` is passed over: its rows are checked as
-    [`~rss_hf.data.transforms.StreamingSegmentationDataset`] reads them.
+    About a thousand masks a second; `datasets` keeps the result, so that the same data set is not read again. An
+    `IterableDataset` is passed over: [`~rss_hf.data.transforms.StreamingSegmentationDataset`] checks its rows.
 
     Args:
         dataset (`datasets.Dataset` or `datasets.IterableDataset`):
@@ -249,8 +247,9 @@ def check_labels(dataset: datasets.Dataset | datasets.IterableDataset, num_class
 
 def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
     """The same rows with `image` and `mask` as `{"bytes", "path"}`, which [`open_pair`] opens."""
-    for column in {"image", "mask"} & set(dataset.column_names):
-        dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    for column in ("image", "mask"):
+        if column in dataset.column_names:
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
     return dataset
 
 
@@ -326,12 +325,11 @@ def load_segmentation_dataset(
     else:
         eval_split = _choose("split", eval_split, EVAL_SPLITS, splits, dataset_name, "eval_split")
         validation = splits[eval_split]
-    train, validation = (
-        _first(_with_our_columns(rows, image_column, mask_column, dataset_name), limit)
-        for rows, limit in ((train, max_train_samples), (validation, max_eval_samples))
-    )
+    train, validation = (_with_our_columns(s, image_column, mask_column, dataset_name) for s in (train, validation))
+    train = train if max_train_samples is None else train.take(max_train_samples)
+    validation = validation if max_eval_samples is None else validation.take(max_eval_samples)
     if streaming:
-        train = train.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        train = train.shuffle(seed=seed, buffer_size=1000)
     logger.info("%s: training on split %s, evaluating on %s", dataset_name, train_split, eval_split or "held-out rows")
     return SegmentationData(train, validation, names, voc_palette(len(names)))
 
@@ -349,7 +347,7 @@ def _class_names(dataset_name: str, class_names: Sequence[str] | None) -> list[s
     elif id2label.is_file():
         labels = {int(i): name for i, name in json.loads(id2label.read_text()).items()}
         if sorted(labels) != list(range(len(labels))):
-            raise ValueError(f"{id2label}: the ids must be 0 to {len(labels) - 1} without a gap, got {sorted(labels)}.")
+            raise ValueError(f"{id2label}: the ids must count from 0 without a gap, got {sorted(labels)}.")
         names = [labels[i] for i in range(len(labels))]
     else:
         raise ValueError(
@@ -371,7 +369,7 @@ def _read_splits(name: str, config: str | None, revision: str | None, streaming:
         return datasets.load_dataset(os.path.expanduser(name), config, revision=revision, streaming=streaming)
     except (FileNotFoundError, ConnectionError) as error:
         raise FileNotFoundError(
-            f"The data set {name!r} cannot be loaded: {error} Pass a Hub id that can be reached from here, an existing "
+            f"The data set {name!r} cannot be loaded: {error} Pass a Hub id that can be reached from here, the "
             f"folder of a data set, two folders 'IMAGES,MASKS', or one of {list(SHAPE_DATASETS)}."
         ) from error
 
@@ -389,7 +387,7 @@ def _read_folder_pair(name: str) -> datasets.DatasetDict:
         if alone:
             raise FileNotFoundError(
                 f"{len(alone)} of the {len(images)} images in {image_folder / split} have no mask in "
-                f"{mask_folder / split}, first {images[alone[0]]}: expected a file {alone[0]}.png there (equal stems). "
+                f"{mask_folder / split}, first {images[alone[0]]}: a file {alone[0]}.png is expected (equal stems). "
                 "Add the masks or take the images out."
             )
         if masks.keys() - images.keys():
@@ -403,7 +401,7 @@ def _read_folder_pair(name: str) -> datasets.DatasetDict:
 def _files_by_stem(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         beside = sorted(p.name for p in folder.parent.iterdir()) if folder.parent.is_dir() else "nothing"
-        raise FileNotFoundError(f"There is no folder {folder} ({folder.parent} holds {beside}). Correct 'IMAGES,MASKS'.")
+        raise FileNotFoundError(f"No folder {folder}; {folder.parent} holds {beside}. Correct 'IMAGES,MASKS'.")
     files = {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
         if path.stem in files:
@@ -452,9 +450,3 @@ def _with_our_columns(rows, image_column: str | None, mask_column: str | None, n
                 f"name. Remove or rename that one first."
             )
     return rows.rename_columns({theirs: ours for ours, theirs in chosen.items() if theirs != ours})
-
-
-def _first(rows, limit: int | None):
-    if limit is None:
-        return rows
-    return rows.take(limit) if isinstance(rows, datasets.IterableDataset) else rows.select(range(min(limit, len(rows))))

@@ -1,4 +1,4 @@
-"""The built-in data set: overlapping shapes, drawn where they are needed, whose class is their form and nothing else."""
+"""The built-in data set: overlapping shapes, drawn on the spot, whose class is their form and nothing else."""
 
 from io import BytesIO
 
@@ -98,7 +98,7 @@ def draw_example(rng: np.random.Generator, size: int, num_classes: int) -> tuple
 
 
 def _fill(outline: np.ndarray, size: int) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The part of the image around an outline given in pixels, and the share, 0 to 1, of each pixel there inside it."""
+    """The part of the image around an outline given in pixels, and the share of each pixel there that it covers."""
     left, top = (max(0, int(side.min()) - 2) for side in (outline.real, outline.imag))
     right, bottom = (min(size, int(side.max()) + 3) for side in (outline.real, outline.imag))
     canvas = PIL.Image.new("L", (OVERSAMPLING * (right - left), OVERSAMPLING * (bottom - top)))

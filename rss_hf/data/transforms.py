@@ -1,4 +1,4 @@
-"""From a row of a data set to the tensors of an example: augmented for training, at original label size for scoring."""
+"""From the row of a data set to the tensors of an example: augmented for training, labels as they are for scoring."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -92,8 +92,9 @@ def train_transform(
             Randomly change brightness, contrast, saturation and hue and permute the channels.
 
     Returns:
-        [`Transform`]: image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32, normalised,
-        and labels (H, W) int64, class ids and 255 for void and padding, or None. Random from torch's generator.
+        [`Transform`]: image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32,
+        normalised, and labels (H, W) int64, class ids and 255 for void and padding, or None. Its randomness comes
+        from torch's CPU generator.
 
     Raises:
         `ValueError`: a scale range that is empty or not positive.

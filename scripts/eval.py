@@ -1,8 +1,8 @@
 """
-Scores a segmentation model by the protocol of PASCAL VOC: at the size of the labels, over a whole split, void left out.
+Scores a segmentation model by the protocol of PASCAL VOC: at the size of the labels, over a whole split, without void.
 
-    python scripts/evaluate.py --model outputs/shapes --dataset_name shapes
-    accelerate launch scripts/evaluate.py --model ORG/NAME --dataset_name nateraw/pascal-voc-2012 --output_file voc.json
+    python scripts/eval.py --model outputs/shapes --dataset_name shapes
+    accelerate launch scripts/eval.py --model outputs/voc --dataset_name nateraw/pascal-voc-2012 --flip
 """
 
 import json

@@ -1,0 +1,211 @@
+import copy
+import pickle
+from io import BytesIO
+
+import datasets
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+from transformers import SegformerImageProcessor
+
+from rss_hf.data.hub import VOID
+from rss_hf.data.transforms import (
+    EvalTransform,
+    SegmentationDataset,
+    StreamingSegmentationDataset,
+    collate,
+    train_transform,
+)
+
+
+MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+
+
+def pair(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    image = torch.from_numpy(rng.integers(1, 256, (3, height, width), np.uint8))
+    mask = torch.from_numpy(rng.integers(0, 5, (height, width), np.uint8))
+    return tv_tensors.Image(image), tv_tensors.Mask(mask)
+
+
+def encoded(image, file_format):
+    buffer = BytesIO()
+    image.save(buffer, file_format)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def dataset(length=6, mode="RGB", mask_size=(24, 20), **others):
+    rng = np.random.default_rng(0)
+    images = [PIL.Image.fromarray(rng.integers(0, 256, (24, 20, 3), np.uint8)).convert(mode) for _ in range(length)]
+    masks = [PIL.Image.fromarray(rng.integers(0, 5, mask_size, np.uint8)) for _ in range(length)]
+    columns = {
+        "image": [encoded(image, "TIFF") for image in images],  # a format that keeps every mode
+        "mask": [encoded(mask, "PNG") for mask in masks],
+        "id": [str(i) for i in range(length)],
+    }
+    features = {"image": datasets.Image(), "mask": datasets.Image(), "id": datasets.Value("string")}
+    features |= {name: datasets.Value("int64") for name in others}
+    return datasets.Dataset.from_dict(columns | others, features=datasets.Features(features))
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in ("pixel_values", "labels"))
+
+
+@pytest.mark.parametrize("size", [(24, 20), (10, 50), (48, 48), (64, 30)])
+@pytest.mark.parametrize("scale_range", [(0.5, 2.0), (1, 1)])
+def test_training_examples_have_the_size_asked_for(size, scale_range):
+    for seed in range(5):
+        torch.manual_seed(seed)
+        pixel_values, labels = train_transform((32, 40), MEAN, STD, scale_range)(*pair(*size))
+        assert (pixel_values.shape, pixel_values.dtype) == ((3, 32, 40), torch.float32)
+        assert (labels.shape, labels.dtype) == ((32, 40), torch.int64)
+        assert type(pixel_values) is type(labels) is torch.Tensor
+        assert set(labels.unique().tolist()) <= {0, 1, 2, 3, 4, VOID}
+
+
+def test_at_its_own_scale_an_image_is_only_flipped_and_normalised():
+    image, mask = pair(16, 24)
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    expected = (image.as_subclass(torch.Tensor) / 255 - mean) / std
+    transform = train_transform((16, 24), MEAN, STD, scale_range=(1, 1), photometric_distortion=False)
+    seen = set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        pixel_values, labels = transform(image, mask)
+        flipped = not torch.equal(labels, mask.long())
+        torch.testing.assert_close(pixel_values, expected.flip(-1) if flipped else expected)
+        assert torch.equal(labels, mask.long().flip(-1) if flipped else mask.long())
+        seen.add(flipped)
+    assert seen == {False, True}
+    assert not any("ScaleJitter" in str(step) for step in transform.transforms)
+
+
+def test_padding_is_zero_in_the_image_and_void_in_the_labels():
+    for seed in range(5):
+        torch.manual_seed(seed)
+        pixel_values, labels = train_transform((30, 40), MEAN, STD, scale_range=(1, 1))(*pair(20, 10))
+        assert (labels != VOID).sum() == 20 * 10
+        assert torch.all(pixel_values[:, labels == VOID] == 0)
+
+
+def test_scale_is_relative_to_the_largest_size_that_fits():
+    transform = train_transform((40, 80), MEAN, STD, scale_range=(0.5, 0.5), photometric_distortion=False)
+    assert (transform(*pair(40, 80))[1] != VOID).sum() == 20 * 40
+    assert (transform(*pair(80, 80))[1] != VOID).sum() == 20 * 20
+
+
+def test_image_and_mask_move_together():
+    mask = pair(24, 24)[1]
+    image = tv_tensors.Image(mask[None].expand(3, -1, -1).contiguous())
+    transform = train_transform((16, 16), [0, 0, 0], [1 / 255] * 3, scale_range=(1, 1), photometric_distortion=False)
+    for _ in range(5):
+        pixel_values, labels = transform(image, mask)
+        torch.testing.assert_close(pixel_values[0].round().long(), labels)
+
+
+@pytest.mark.parametrize("scale_range", [(2, 1), (0, 1)])
+def test_bad_scale_range(scale_range):
+    with pytest.raises(ValueError, match="two positive numbers"):
+        train_transform((8, 8), MEAN, STD, scale_range)
+
+
+def test_an_example_depends_on_seed_epoch_and_index_alone():
+    rows, transform = dataset(), train_transform((16, 16), MEAN, STD)
+    examples = SegmentationDataset(rows, transform, seed=3)
+    expected = [copy.deepcopy(examples[i]) for i in range(6)]
+    assert len(examples) == 6
+    assert same(SegmentationDataset(rows, transform, seed=3)[4], expected[4])
+    assert not same(SegmentationDataset(rows, transform, seed=4)[4], expected[4])
+    examples.set_epoch(1)
+    assert not same(examples[4], expected[4])
+    examples.set_epoch(0)
+    torch.rand(5)
+    assert same(examples[4], expected[4])
+    assert same(pickle.loads(pickle.dumps(examples))[4], expected[4])
+
+
+def test_workers_that_live_on_follow_the_epoch():
+    examples = SegmentationDataset(dataset(), train_transform((16, 16), MEAN, STD), seed=3)
+    loader = DataLoader(examples, batch_size=2, num_workers=2, persistent_workers=True, collate_fn=collate)
+    for epoch in (0, 1):
+        examples.set_epoch(epoch)
+        for number, batch in enumerate(loader):
+            assert same(batch, collate([examples[2 * number], examples[2 * number + 1]]))
+
+
+def test_no_other_random_state_is_touched(monkeypatch):
+    examples = SegmentationDataset(dataset(), train_transform((16, 16), MEAN, STD))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("the GPU was seeded"))
+    state = torch.get_rng_state()
+    examples[0]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_other_columns_come_along_and_masks_are_optional():
+    rows = dataset(2, weight=[7, 8])
+    example = SegmentationDataset(rows, train_transform((16, 16), MEAN, STD))[1]
+    assert set(example) == {"pixel_values", "labels", "id", "weight"}
+    assert (example["id"], example["weight"]) == ("1", 8)
+    example = SegmentationDataset(dataset(2).remove_columns("mask"), train_transform((16, 16), MEAN, STD))[1]
+    assert set(example) == {"pixel_values", "id"}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_other_image_modes_become_rgb(mode):
+    rows = dataset(1, mode=mode)
+    assert rows[0]["image"].mode == mode
+    transform = train_transform((24, 20), [0, 0, 0], [1, 1, 1], (1, 1), photometric_distortion=False)
+    pixel_values = SegmentationDataset(rows, transform)[0]["pixel_values"]
+    expected = torch.from_numpy(np.array(rows[0]["image"].convert("RGB"))).permute(2, 0, 1) / 255
+    assert any(torch.allclose(pixel_values, view) for view in (expected, expected.flip(-1)))
+
+
+def test_bad_rows_and_columns_are_named():
+    transform = train_transform((16, 16), MEAN, STD)
+    with pytest.raises(ValueError, match=r"no column 'image', only \['mask', 'id'\]"):
+        SegmentationDataset(dataset().remove_columns("image"), transform)
+    with pytest.raises(ValueError, match=r"\['labels'\] would be overwritten"):
+        SegmentationDataset(dataset(2, labels=[0, 1]), transform)
+    with pytest.raises(ValueError, match="row 0: the image is 20x24 pixels and its mask 5x4"):
+        SegmentationDataset(dataset(1, mask_size=(4, 5)), transform)[0]
+
+
+def test_evaluation_sees_what_the_image_processor_makes_and_labels_as_they_are():
+    processor = SegformerImageProcessor(size={"height": 32, "width": 32})
+    rows = dataset(2)
+    example = SegmentationDataset(rows, EvalTransform(processor))[1]
+    expected = processor(rows[1]["image"], return_tensors="pt")["pixel_values"][0]
+    torch.testing.assert_close(example["pixel_values"], expected)
+    assert example["labels"].dtype == torch.int64
+    np.testing.assert_array_equal(example["labels"].numpy(), np.array(rows[1]["mask"]))
+
+
+def test_collate_stacks_what_is_equal_in_shape():
+    examples = [
+        {"pixel_values": torch.zeros(3, 4, 4), "labels": torch.zeros(4, side, dtype=torch.int64), "id": str(side)}
+        for side in (4, 5)
+    ]
+    batch = collate(examples)
+    assert batch["pixel_values"].shape == (2, 3, 4, 4)
+    assert [labels.shape for labels in batch["labels"]] == [(4, 4), (4, 5)]
+    assert batch["id"] == ["4", "5"]
+
+
+def test_streaming_gives_the_same_rows_with_checked_masks():
+    rows, transform = dataset(), train_transform((16, 16), MEAN, STD)
+    stream = rows.to_iterable_dataset(num_shards=2)
+    examples = StreamingSegmentationDataset(stream, transform, seed=1, num_classes=5)
+    first = [copy.deepcopy(example) for example in examples]
+    assert [example["id"] for example in first] == ["0", "1", "2", "3", "4", "5"]
+    assert first[0]["pixel_values"].shape == (3, 16, 16)
+    assert all(same(*both) for both in zip(first, examples, strict=True))
+    examples.set_epoch(1)
+    assert not any(same(*both) for both in zip(first, examples, strict=True))
+    loader = DataLoader(examples, batch_size=3, num_workers=2, collate_fn=collate)
+    assert sorted(name for batch in loader for name in batch["id"]) == ["0", "1", "2", "3", "4", "5"]
+    with pytest.raises(ValueError, match=r"streamed row 0: .*\[2, 3, 4\]"):
+        next(iter(StreamingSegmentationDataset(stream, transform, num_classes=2)))

@@ -1,0 +1,170 @@
+"""Equivalences of the training step: split over accumulation or processes, stopped and resumed, it is the same step."""
+
+import math
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from rss_hf import RSSConfig, RSSTrainer, SegmentationTrainer
+from rss_hf.data import collate
+
+
+class Scenes(Dataset):
+    """Images of 32x32 pixels, each of vertical stripes of 3 colours; its labels say which, the left edge is void."""
+
+    def __init__(self, n=16, with_labels=True, empty=()):
+        generator = torch.Generator().manual_seed(0)
+        stripes = torch.randint(3, (n, 4), generator=generator).repeat_interleave(8, 1)
+        labels = stripes[:, None].repeat(1, 32, 1)
+        images = torch.eye(3)[labels].permute(0, 3, 1, 2) + 0.1 * torch.randn(n, 3, 32, 32, generator=generator)
+        labels[:, :, :2] = 255
+        labels[list(empty)] = 255
+        self.rows = [{"pixel_values": i, "labels": m, "id": str(n)} for n, (i, m) in enumerate(zip(images, labels))]
+        if not with_labels:
+            for row in self.rows:
+                del row["labels"]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return dict(self.rows[i])
+
+
+def train(model, output_dir, scenes=None, reward_funcs=None, resume=None, trainer_class=RSSTrainer, **kwargs):
+    settings = {
+        "max_steps": 3,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 1e-3,
+        "logging_steps": 1,
+        "num_samples": 4,
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        "lr_scheduler_type": "constant",
+    }
+    args = RSSConfig(output_dir=str(output_dir), use_cpu=True, **(settings | kwargs))
+    scenes = scenes or Scenes()
+    options = {} if reward_funcs is None else {"reward_funcs": reward_funcs}
+    trainer = trainer_class(
+        model=model, args=args, train_dataset=scenes, eval_dataset=scenes, data_collator=collate, **options
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def logged(trainer, *names):
+    return [[entry[name] for name in names] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def weights(trainer):
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def constant(predictions, references=None, **columns):
+    return torch.full((len(predictions),), 0.1)
+
+
+def stripes_of_class_one(predictions, references=None, pixel_values=None, **columns):
+    """Looks at the images alone, never at labels."""
+    return ((predictions == 1) == (pixel_values.argmax(1) == 1)).float().mean((1, 2))
+
+
+def test_a_constant_reward_gives_exactly_no_policy_gradient(new_policy, tmp_path):
+    before = torch.cat([p.detach().flatten() for p in new_policy().parameters()])
+    trainer = train(new_policy(), tmp_path, reward_funcs=[constant], entropy_coef=0.0, weight_decay=0.0)
+    assert torch.equal(weights(trainer), before)
+    for loss, grad_norm, zero_std, reward in logged(trainer, "loss", "grad_norm", "frac_zero_std", "reward"):
+        assert loss == 0 and grad_norm == 0 and zero_std == 1 and reward == pytest.approx(0.1)
+
+
+def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path):
+    """Permuted, voided or absent, labels that the reward ignores change no weight."""
+    results = []
+    for change in ("as they are", "permuted", "all void", "absent"):
+        scenes = Scenes(with_labels=change != "absent")
+        for row in scenes.rows:
+            if change == "permuted":
+                row["labels"] = torch.where(row["labels"] == 255, 255, (row["labels"] + 1) % 3)
+            if change == "all void":
+                row["labels"] = torch.full_like(row["labels"], 255)
+        results.append(weights(train(new_policy(), tmp_path, scenes, [stripes_of_class_one])))
+    for result in results[1:]:
+        assert torch.equal(result, results[0])
+    permuted = Scenes()
+    for row in permuted.rows:
+        row["labels"] = torch.where(row["labels"] == 255, 255, (row["labels"] + 1) % 3)
+    seen = [weights(train(new_policy(), tmp_path, scenes, ["mean_iou"])) for scenes in (Scenes(), permuted)]
+    assert not torch.equal(*seen)
+
+
+@pytest.mark.parametrize("over", ["none", "image"])
+@pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled"])
+def test_one_step_of_8_equals_4_accumulated_of_2(new_policy, tmp_path, over, credit):
+    options = {"advantage_normalization": over, "credit": credit}
+    whole = train(new_policy(), tmp_path, **options)
+    parts = train(
+        new_policy(), tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options
+    )
+    names = ("loss", "grad_norm", "reward", "entropy", "reward_queries")
+    # float32 sums in another order; the easy fault, a loss four times too large, is far outside.
+    torch.testing.assert_close(torch.tensor(logged(whole, *names)), torch.tensor(logged(parts, *names)), rtol=2e-3, atol=1e-6)
+
+
+def test_cross_entropy_accumulates_alike(new_policy, tmp_path):
+    """The stock Trainer would return four times the loss here."""
+    whole = train(new_policy(), tmp_path, trainer_class=SegmentationTrainer)
+    parts = train(
+        new_policy(),
+        tmp_path,
+        trainer_class=SegmentationTrainer,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=4,
+    )
+    first = [torch.tensor(logged(t, "loss", "grad_norm")) for t in (whole, parts)]
+    torch.testing.assert_close(*first, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"scales": [16, 8, 4], "scale_schedule": "policy"}, {"credit": "coupled"}])
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(new_policy, tmp_path, options):
+    options = {"max_steps": 5, "save_strategy": "steps", "save_steps": 1} | options
+    whole = train(new_policy(), tmp_path / "whole", **options)
+    resumed = train(new_policy(), tmp_path / "whole", resume=str(tmp_path / "whole/checkpoint-3"), **options)
+    assert torch.equal(weights(whole), weights(resumed))
+    names = ("loss", "grad_norm", "reward", "entropy", "reward_queries", "stride", "learning_rate")
+    assert logged(whole, *names) == logged(resumed, *names)
+
+
+def test_what_is_logged(new_policy, tmp_path):
+    trainer = train(
+        new_policy(),
+        tmp_path,
+        reward_funcs=["mean_iou", "pixel_match", constant],
+        reward_weights=[2.0, 0.5, 1.0],
+    )
+    for step, entry in enumerate([e for e in trainer.state.log_history if "loss" in e], start=1):
+        total = 2 * entry["reward/mean_iou/mean"] + 0.5 * entry["reward/pixel_match/mean"] + 0.1
+        assert entry["reward"] == pytest.approx(total, rel=1e-5)
+        assert entry["grid"] == 64 and entry["stride"] == 4 and entry["frac_zero_std"] == 0
+        assert entry["reward_queries"] == step * 4 * 8
+        assert 0 < entry["entropy"] <= math.log(3) and entry["reward_std"] > 0 and entry["advantage_std"] > 0
+        assert entry["reward/constant/std"] == 0
+
+
+def test_images_without_valid_pixels_teach_nothing(new_policy, tmp_path):
+    trainer = train(new_policy(), tmp_path, Scenes(8, empty=range(8)), entropy_coef=0.0, weight_decay=0.0)
+    assert torch.equal(weights(trainer), torch.cat([p.detach().flatten() for p in new_policy().parameters()]))
+    assert all(math.isnan(reward) and grad_norm == 0 for reward, grad_norm in logged(trainer, "reward", "grad_norm"))
+
+
+@pytest.mark.parametrize("reward", ["mean_iou", "pixel_match"])
+def test_it_learns(new_policy, tmp_path, reward):
+    trainer = train(
+        new_policy(), tmp_path, reward_funcs=[reward], max_steps=100, learning_rate=3e-3, entropy_coef=1.0, logging_steps=20
+    )
+    assert trainer.evaluate()["eval_mean_iou"] > 0.8
+
+
+def test_bf16_and_gradient_checkpointing_run(new_policy, tmp_path):
+    trainer = train(new_policy(), tmp_path, bf16=True, gradient_checkpointing=True, learning_rate=1e-2)
+    assert all(math.isfinite(loss) and grad_norm > 0 for loss, grad_norm in logged(trainer, "loss", "grad_norm"))
