@@ -50,7 +50,7 @@ def reference_histogram(references: torch.Tensor, grid: tuple[int, int], num_act
 
 
 def cell_means(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Means (N, h, w) over the cells of a grid of pixel values (N, H, W), NaN left out; NaN where a cell has no value."""
+    """Means (N, h, w) of pixel values (N, H, W) over the cells of a grid, NaN left out; NaN where nothing is left."""
     h, w = grid
     rows, columns = (cells(s, g, values.device) for s, g in zip(values.shape[-2:], grid, strict=True))
     index = (rows[:, None] * w + columns).flatten().expand(len(values), -1)

@@ -1,8 +1,8 @@
-"""Command lines: dataclasses of arguments, a YAML file under them, unknown names refused with the nearest right one."""
+"""Command lines: dataclasses of arguments, a YAML file under them, unknown names refused with the nearest one."""
 
+import argparse
 import difflib
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,17 @@ def parse_args(*dataclass_types: type, argv: list[str] | None = None) -> tuple[A
     Raises:
         ValueError: if the file cannot be read as a mapping, or a name in it or on the line is unknown.
     """
-    parser = HfArgumentParser(dataclass_types, allow_abbrev=False)
-    parser.add_argument("--config", help="YAML file of arguments; those on the command line override it.")
+    file_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    file_parser.add_argument("--config", help="YAML file of arguments; those on the command line override it.")
+    file, argv = file_parser.parse_known_args(argv)
+    parser = HfArgumentParser(dataclass_types, allow_abbrev=False, parents=[file_parser])
     options = [option.removeprefix("--") for action in parser._actions for option in action.option_strings]
-    argv = sys.argv[1:] if argv is None else argv
-    known, unknown = parser.parse_known_args(argv)
+    if file.config is not None:
+        argv = as_command_line(read_config(file.config, options)) + argv
+    *parsed, _, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     refuse_unknown([word[2:].partition("=")[0] for word in unknown if word.startswith("--")], options, "command line")
     if unknown:
         raise ValueError(f"The command line has values that belong to no argument: {' '.join(unknown)}.")
-    if known.config is not None:
-        argv = as_command_line(read_config(known.config, options)) + argv
-    *parsed, _ = parser.parse_args_into_dataclasses(argv)
     return tuple(parsed)
 
 

@@ -1,9 +1,8 @@
 """
 Credit: from rewards to advantages, one number for each sampled action.
 
-Rewards are (K, B, 1, 1) for image-level or (K, B, h, w) for pixel-level ones, NaN where none applies, and so are the
-advantages, which are 0 there. Every rule's advantages sum to 0 over the K samples at every site, and are exactly 0 where
-the samples' rewards are equal.
+Rewards are (K, B, 1, 1) for image-level or (K, B, h, w) for pixel-level ones, NaN where none applies. Advantages are 0
+there, sum to 0 over the K samples at every site, and are exactly 0 where the samples' rewards are equal.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ EPSILON = 1e-6  # added to a standard deviation before dividing by it, in units 
 def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
     """
     Each sample against the mean of the others, A_k = r_k - mean_{j != k} r_j. Unbiased, with no critic. Summed over
-    samples it is every pair's difference credited where the pair's actions differ, for where they agree the two credits
+    samples it is every pair's difference, credited where the pair's actions differ, since where they agree the credits
     cancel: (1/K) sum_k A_k s_k = 1/(K(K-1)) sum_{i<j} (r_i - r_j)(s_i - s_j), s being the score onehot(a) - pi.
     """
     centred, applies = shift(rewards)
@@ -28,8 +27,8 @@ def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
 
 def shift(rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Rewards less the best of their image (or site), so that differences of equal rewards are exactly 0 in floating point;
-    0 where none applies, with the mask (bool, same shape) of where they do.
+    Rewards less the best of their image or site, so that differences of equal rewards are exactly 0 in floating point,
+    and 0 where none applies; with the mask (bool, same shape) of where they do.
     """
     applies = ~rewards.isnan()
     best = rewards.nan_to_num(-torch.inf).amax(0)
@@ -38,10 +37,10 @@ def shift(rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def pairwise_spatial_difference(rewards: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
     """
-    PSD: every pair's difference in reward, credited where the pair's actions differ, in units of the noise that so many
-    differing sites make: A_k = 1/(K-1) sum_{j != k} (r_k - r_j) / sqrt(|D_kj| / N), D_kj the sites where samples k and j
-    differ (reconstruction: the paper's own formula was not available). Without the divisor it is [`leave_one_out`], as
-    shown there; with it, it is biased, for |D| depends on the actions.
+    PSD: every pair's difference in reward, credited where the pair's actions differ, in units of the noise that so
+    many differing sites make: A_k = 1/(K-1) sum_{j != k} (r_k - r_j) / sqrt(|D_kj| / N), where D_kj are the sites at
+    which samples k and j differ (reconstruction: the paper's own formula was not available). Without the divisor it is
+    [`leave_one_out`], as shown there; with it, it is biased, for |D| depends on the actions.
 
     Args:
         rewards (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): NaN where none applies.
@@ -78,8 +77,8 @@ def couple(noise: torch.Tensor, blocks: torch.Tensor, fraction: float = 0.25) ->
 def coupled_difference(rewards: torch.Tensor, resampled: torch.Tensor, fraction: float = 0.25) -> torch.Tensor:
     """
     PSD of coupled pairs: the difference of a pair's rewards, credited to the sites drawn anew in units of their
-    probability, A_i = (r_i - r_j) 1[p resampled] / fraction = -A_j. Unbiased: given that p was drawn anew its two actions
-    are independent, and the difference carries the noise of the resampled blocks only.
+    probability, A_i = (r_i - r_j) 1[p resampled] / fraction = -A_j. Unbiased: given that p was drawn anew its two
+    actions are independent. The difference carries the noise of the resampled blocks only.
 
     Args:
         rewards (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): of maps drawn with [`couple`]d noise.

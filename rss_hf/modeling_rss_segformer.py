@@ -47,7 +47,7 @@ class RSSSegformerForSemanticSegmentation(SegformerForSemanticSegmentation):
         super()._adjust_missing_and_unexpected_keys(loading_info)
 
 
-# transformers renames SegFormer's decode head between disk and memory, for its own classes only: ask for the same here.
+# transformers renames SegFormer's decode head between disk and memory for its own classes only: the same for this.
 if (conversion := get_checkpoint_conversion_mapping("SegformerForSemanticSegmentation")) is not None:
     register_checkpoint_conversion_mapping("RSSSegformerForSemanticSegmentation", conversion, overwrite=True)
 

@@ -1,5 +1,6 @@
 """What a run leaves behind for people: a table of scores, a sheet of predictions, the curves of its training."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -10,15 +11,20 @@ from .segmentation_trainer import SegmentationTrainer
 from .visualization import comparison_sheet, training_curves
 
 
-def score_table(metrics: dict[str, float], class_names: list[str]) -> str:
-    """The scores of `trainer.evaluate()`, `eval_*` in [0, 1], as lines of text in percent: one a class, then means."""
-    width = max(len(name) for name in [*class_names, "overall accuracy"])
-    rows = [(name, metrics[f"eval_iou_{name}"], metrics[f"eval_accuracy_{name}"]) for name in class_names]
-    rows.append(("mean", metrics["eval_mean_iou"], metrics["eval_mean_accuracy"]))
-    lines = [f"{'class':<{width}}  {'IoU':>6}  {'accuracy':>8}"]
-    lines += [f"{name:<{width}}  {100 * iou:6.2f}  {100 * accuracy:8.2f}" for name, iou, accuracy in rows]
-    lines.append(f"{'overall accuracy':<{width}}  {'':6}  {100 * metrics['eval_overall_accuracy']:8.2f}")
-    return "\n".join(lines)
+def score_table(scores: dict[str, float], class_names: list[str]) -> str:
+    """
+    The scores in [0, 1] of [`~rss_hf.metrics.segmentation_scores`] as lines of text, in percent: one a class, then the
+    means. A class that is absent has none: "-".
+    """
+
+    def percent(name: str) -> str:
+        return "-" if math.isnan(scores[name]) else f"{100 * scores[name]:.2f}"
+
+    rows = [("class", "IoU", "accuracy")]
+    rows += [(name, percent(f"iou_{name}"), percent(f"accuracy_{name}")) for name in class_names]
+    rows += [("mean", percent("mean_iou"), percent("mean_accuracy")), ("overall", "", percent("overall_accuracy"))]
+    width = max(len(name) for name, _, _ in rows)
+    return "\n".join(f"{name:<{width}}  {iou:>6}  {accuracy:>8}" for name, iou, accuracy in rows)
 
 
 @torch.no_grad()
@@ -47,5 +53,6 @@ def write_report(trainer: SegmentationTrainer, data: SegmentationData, metrics: 
         rows.append((row["image"].convert("RGB"), example["labels"].numpy(), prediction.cpu().numpy()))
     comparison_sheet(rows, data.palette, data.class_names, output_dir / "comparison.png")
     training_curves(trainer.state.log_history, output_dir / "training_curves.png")
+    scores = {name.removeprefix("eval_"): value for name, value in metrics.items()}
     files = "\n".join(f"{output_dir / name}" for name in ("comparison.png", "training_curves.png", "all_results.json"))
-    return f"{score_table(metrics, data.class_names)}\n\n{files}"
+    return f"{score_table(scores, data.class_names)}\n\n{files}"

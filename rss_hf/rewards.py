@@ -7,8 +7,8 @@ A reward is any callable `reward(predictions, references=None, **columns) -> tor
 - `references` (N, H, W) int64 in [0, C) or 255 (void), or None where the data has no masks;
 - every other column of the batch by its name, one entry a prediction, and `trainer_state`.
 
-It returns (N,) for an image-level or (N, H, W) for a pixel-level reward, higher is better, NaN where it does not apply.
-It is a black box: never differentiated.
+It returns (N,) for an image-level or (N, H, W) for a pixel-level reward, the higher the better, NaN where it does not
+apply. It is a black box: never differentiated.
 """
 
 import functools

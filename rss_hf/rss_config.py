@@ -38,17 +38,16 @@ class RSSConfig(TrainingArguments):
         From rewards to advantages: `"leave_one_out"`, `"psd"` (pairs of samples, credited where they differ) or
         `"coupled"` (pairs that share all but random blocks).
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
-        Divide advantages by their standard deviation over the `"batch"` of all processes (SyncAN), over each `"image"`'s
-        samples, or `"none"`.
+        Divide advantages by their standard deviation over the `"batch"` of all processes (SyncAN), over the samples of
+        each `"image"`, or `"none"`.
     entropy_coef (`float`, *optional*, defaults to 0.3):
         Weight of the entropy bonus, divided by the square root of the number of sites: the signal of a normalised
         image-level reward falls so with the size of the grid.
 
     > Parameters whose default differs from [`~transformers.TrainingArguments`]
 
-    `remove_unused_columns=False` (rewards read the other columns), `logging_nan_inf_filter=False` (it would wait for the
-    device at every step) and
-    `logging_steps=10`.
+    `remove_unused_columns=False` (rewards read the other columns), `logging_nan_inf_filter=False` (it would wait for
+    the device at every step) and `logging_steps=10`.
     """
 
     remove_unused_columns: bool = field(default=False, metadata={"help": "Keep the columns that only rewards read."})

@@ -19,8 +19,8 @@ class RSSTrainer(SegmentationTrainer):
     """
     Trains a segmentation network from rewards by policy gradient.
 
-    Works with any transformers model that takes `pixel_values` (B, 3, H, W) and whose output has `logits` (B, C, h, w).
-    Labels, where there are any, reach the reward functions and nothing else.
+    Works with any transformers model that takes `pixel_values` (B, 3, H, W) and whose output has `logits`
+    (B, C, h, w). Labels, where there are any, reach the reward functions and nothing else.
 
     Args:
         model, args, train_dataset, ...: as for [`~transformers.Trainer`]; `args` is an [`RSSConfig`].
@@ -62,9 +62,7 @@ class RSSTrainer(SegmentationTrainer):
         stride = self._stride(outputs.logits.shape[1])
         policy = PixelPolicy(outputs.logits, action_grid(size, stride))
         actions, resampled = self._sample(policy)
-        rewards = self.reward_set(
-            actions, policy.num_actions, size, references, trainer_state=self.state, **columns
-        )
+        rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         raw_advantages = self._advantages(total, actions, resampled)
         advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
@@ -81,9 +79,9 @@ class RSSTrainer(SegmentationTrainer):
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        K action maps (K, B, h, w), and for coupled pairs the sites drawn anew. The noise is that of the (seed, step) and
-        the image's place in the whole batch: however the batch is split over processes and accumulation steps, and
-        whether or not the run was resumed, an image gets the same numbers (on a CPU; CUDA's generator draws by block).
+        K action maps (K, B, h, w), and for coupled pairs the sites drawn anew. The noise is that of the (seed, step)
+        and the image's place in the whole batch: an image gets the same numbers however the batch is split over
+        processes and accumulation steps (over the latter on a CPU only), and whether or not the run was resumed.
         """
         if self._generator_step != self.state.global_step:
             self._generator_step = self.state.global_step
@@ -93,7 +91,9 @@ class RSSTrainer(SegmentationTrainer):
             (noise,) = self._noise(len(policy.log_probs), (num_samples, *grid))
             return policy.inverse_cdf(noise), None
         blocks = [min(4, sites) for sites in grid]
-        noise, resampled = couple(*self._noise(len(policy.log_probs), (num_samples, *grid), (num_samples // 2, *blocks)))
+        noise, resampled = couple(
+            *self._noise(len(policy.log_probs), (num_samples, *grid), (num_samples // 2, *blocks))
+        )
         return policy.inverse_cdf(noise), resampled
 
     def _noise(self, batch_size: int, *shapes: tuple[int, int, int]) -> list[torch.Tensor]:

@@ -28,7 +28,11 @@ class ProgressiveScales:
     SCHEDULES = ("progress", "policy")
 
     def __init__(self, scales: list[int], schedule: str = "progress", warmup: float = 0.2):
-        if not scales or min(scales) < 1 or any(coarse <= fine for coarse, fine in zip(scales, scales[1:], strict=False)):
+        if (
+            not scales
+            or min(scales) < 1
+            or any(coarse <= fine for coarse, fine in zip(scales, scales[1:], strict=False))
+        ):
             raise ValueError(f"scales must be strides in pixels from coarse to fine, as in [16, 8, 4]; got {scales}.")
         if schedule not in self.SCHEDULES:
             raise ValueError(f"scale_schedule must be one of {self.SCHEDULES}, got {schedule!r}.")

@@ -1,4 +1,4 @@
-"""A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, data drawn anew each epoch."""
+"""A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, safe resuming."""
 
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -9,7 +9,7 @@ from .metrics import segmentation_scores
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the training set the epoch, so that its augmentation depends on (seed, epoch, row) alone, also on resume."""
+    """Tells the training set the epoch, so that augmentation depends on (seed, epoch, row) alone, also on resume."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
         if hasattr(train_dataloader.dataset, "set_epoch"):
@@ -48,7 +48,7 @@ class SegmentationTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Scores of one pass over `dataloader`; its other arguments are the Trainer's, which keeps no predictions here."""
+        """Scores of one pass over `dataloader`; no predictions are kept. The other arguments are the Trainer's."""
         if not self.accelerator._models:
             self.model_wrapped = self.accelerator.prepare_model(self.model, evaluation_mode=True)
         self.callback_handler.eval_dataloader = dataloader

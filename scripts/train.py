@@ -96,6 +96,8 @@ def main():
         scale_range=tuple(augmentation.scale_range),
         photometric_distortion=augmentation.photometric_distortion,
     )
+    if data_args.streaming:
+        args.accelerator_config.dispatch_batches = False  # label maps of several sizes cannot be cut and sent around
     trainer_class = RSSTrainer if model_args.objective == "reward" else SegmentationTrainer
     trainer = trainer_class(
         model=model,

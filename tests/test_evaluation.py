@@ -24,7 +24,7 @@ from rss_hf.evaluation import evaluate_model, predict_maps, predict_probabilitie
 from rss_hf.metrics import confusion_matrix, segmentation_scores
 
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "eval.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "evaluate.py"
 NUM_LABELS = 3
 SIZES = [(12, 16), (9, 20), (30, 7), (12, 16), (5, 5)]  # an odd number of images, of their own sizes
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from rss_hf.metrics import MeanIoU, confusion_matrix, segmentation_scores
+from rss_hf.mean_iou import MeanIoU
+from rss_hf.metrics import confusion_matrix, segmentation_scores
 
 
 NUM_LABELS = 5

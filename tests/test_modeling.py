@@ -33,9 +33,7 @@ def test_encoder_checkpoints_load_and_one_line_says_that_the_head_is_new(plain_c
     assert [record.message for record in caplog.records] == [
         "The checkpoint has an encoder only: the policy head (decode_head) is initialised afresh."
     ]
-    for (name, ours), theirs in zip(
-        policy.segformer.named_parameters(), encoder.segformer.parameters(), strict=True
-    ):
+    for (name, ours), theirs in zip(policy.segformer.named_parameters(), encoder.segformer.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
     assert (policy.decode_head.batch_norm.running_var == 1).all()
     assert policy(IMAGE).logits.isfinite().all()

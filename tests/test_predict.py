@@ -1,6 +1,6 @@
 import runpy
+import subprocess
 import sys
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +124,7 @@ def test_nothing_is_overwritten_by_another_result(predict, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_no_script_hides_a_package():
-    """A running script's folder comes first in sys.path: an evaluate.py there would be imported as 🤗 Evaluate."""
-    assert [path.name for path in SCRIPT.parent.glob("*.py") if PathFinder.find_spec(path.stem)] == []
+def test_the_scripts_never_import_the_library_that_one_of_them_is_named_after():
+    """A running script's folder comes first in sys.path: `import evaluate` would find scripts/evaluate.py."""
+    code = "import sys, rss_hf, rss_hf.report, rss_hf.cli; sys.exit('evaluate' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1]).returncode == 0

@@ -1,4 +1,4 @@
-"""Equivalences of the training step: split over accumulation or processes, stopped and resumed, it is the same step."""
+"""Equivalences of the training step: split over accumulation steps, or stopped and resumed, it is the same step."""
 
 import math
 
@@ -20,7 +20,9 @@ class Scenes(Dataset):
         images = torch.eye(3)[labels].permute(0, 3, 1, 2) + 0.1 * torch.randn(n, 3, 32, 32, generator=generator)
         labels[:, :, :2] = 255
         labels[list(empty)] = 255
-        self.rows = [{"pixel_values": i, "labels": m, "id": str(n)} for n, (i, m) in enumerate(zip(images, labels))]
+        self.rows = [
+            {"pixel_values": i, "labels": m, "id": str(n)} for n, (i, m) in enumerate(zip(images, labels, strict=True))
+        ]
         if not with_labels:
             for row in self.rows:
                 del row["labels"]
@@ -103,12 +105,12 @@ def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path):
 def test_one_step_of_8_equals_4_accumulated_of_2(new_policy, tmp_path, over, credit):
     options = {"advantage_normalization": over, "credit": credit}
     whole = train(new_policy(), tmp_path, **options)
-    parts = train(
-        new_policy(), tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options
-    )
+    parts = train(new_policy(), tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
     names = ("loss", "grad_norm", "reward", "entropy", "reward_queries")
     # float32 sums in another order; the easy fault, a loss four times too large, is far outside.
-    torch.testing.assert_close(torch.tensor(logged(whole, *names)), torch.tensor(logged(parts, *names)), rtol=2e-3, atol=1e-6)
+    torch.testing.assert_close(
+        torch.tensor(logged(whole, *names)), torch.tensor(logged(parts, *names)), rtol=2e-3, atol=1e-6
+    )
 
 
 def test_cross_entropy_accumulates_alike(new_policy, tmp_path):
@@ -160,7 +162,13 @@ def test_images_without_valid_pixels_teach_nothing(new_policy, tmp_path):
 @pytest.mark.parametrize("reward", ["mean_iou", "pixel_match"])
 def test_it_learns(new_policy, tmp_path, reward):
     trainer = train(
-        new_policy(), tmp_path, reward_funcs=[reward], max_steps=100, learning_rate=3e-3, entropy_coef=1.0, logging_steps=20
+        new_policy(),
+        tmp_path,
+        reward_funcs=[reward],
+        max_steps=100,
+        learning_rate=3e-3,
+        entropy_coef=1.0,
+        logging_steps=20,
     )
     assert trainer.evaluate()["eval_mean_iou"] > 0.8
 

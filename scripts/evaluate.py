@@ -1,8 +1,8 @@
 """
 Scores a segmentation model by the protocol of PASCAL VOC: at the size of the labels, over a whole split, without void.
 
-    python scripts/eval.py --model outputs/shapes --dataset_name shapes
-    accelerate launch scripts/eval.py --model outputs/voc --dataset_name nateraw/pascal-voc-2012 --flip
+    python scripts/evaluate.py --model outputs/shapes --dataset_name shapes
+    accelerate launch scripts/evaluate.py --model outputs/voc --dataset_name nateraw/pascal-voc-2012 --flip
 """
 
 import json
@@ -27,6 +27,7 @@ from rss_hf.data import (
 )
 from rss_hf.evaluation import evaluate_model
 from rss_hf.metrics import segmentation_scores
+from rss_hf.report import score_table
 
 
 @dataclass
@@ -84,19 +85,10 @@ def main():
         )
     if accelerator.is_main_process:
         scores = segmentation_scores(confusion, data.class_names)
-        print_table(scores, data.class_names)
+        print(score_table(scores, data.class_names))
         if args.output_file is not None:
             write_scores(Path(args.output_file), scores, {**asdict(args), **asdict(data_args)})
     accelerator.end_training()
-
-
-def print_table(scores: dict[str, float], class_names: list[str]):
-    width = max(len(name) for name in [*class_names, "overall accuracy"])
-    print(f"{'class':<{width}}  {'IoU':>7}  {'accuracy':>8}")
-    for name in class_names:
-        print(f"{name:<{width}}  {scores[f'iou_{name}']:7.2%}  {scores[f'accuracy_{name}']:8.2%}")
-    print(f"{'mean':<{width}}  {scores['mean_iou']:7.2%}  {scores['mean_accuracy']:8.2%}")
-    print(f"{'overall accuracy':<{width}}  {'':7}  {scores['overall_accuracy']:8.2%}")
 
 
 def write_scores(path: Path, scores: dict[str, float], arguments: dict):

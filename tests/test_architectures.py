@@ -1,0 +1,42 @@
+"""The trainer does not know SegFormer: it takes any model whose output has logits."""
+
+import math
+
+import pytest
+import torch
+from test_rss_trainer import logged, train
+from transformers import (
+    ConvNextConfig,
+    MobileNetV2Config,
+    MobileNetV2ForSemanticSegmentation,
+    UperNetConfig,
+    UperNetForSemanticSegmentation,
+)
+
+
+def upernet():
+    backbone = ConvNextConfig(
+        hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], out_features=["stage1", "stage2", "stage3", "stage4"]
+    )
+    return UperNetForSemanticSegmentation(
+        UperNetConfig(backbone_config=backbone, hidden_size=16, num_labels=3, use_auxiliary_head=False)
+    )
+
+
+def mobilenet():
+    return MobileNetV2ForSemanticSegmentation(MobileNetV2Config(depth_multiplier=0.25, num_labels=3))
+
+
+@pytest.mark.parametrize("make_model", [upernet, mobilenet])
+@pytest.mark.parametrize("reward", ["mean_iou", "pixel_match"])
+def test_every_parameter_that_can_learn_does(make_model, reward, tmp_path):
+    torch.manual_seed(0)
+    model = make_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trainer = train(model, tmp_path, reward_funcs=[reward], learning_rate=0.01, num_samples=8)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == set(before)
+    assert all(
+        math.isfinite(loss) and 0 < entropy <= math.log(3) for loss, entropy in logged(trainer, "loss", "entropy")
+    )
+    assert 0 <= trainer.evaluate()["eval_mean_iou"] <= 1

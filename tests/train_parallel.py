@@ -1,0 +1,30 @@
+"""Run by `accelerate launch`: three SGD steps on 8 images a step, shared by the processes; writes weights and logs."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from conftest import make_tiny_policy
+from test_rss_trainer import Scenes, logged, train, weights
+
+
+if __name__ == "__main__":
+    output_dir = Path(sys.argv[1])
+    processes = PartialState().num_processes
+    trainer = train(
+        make_tiny_policy(),
+        output_dir,
+        Scenes(16, empty=range(4)),  # at some step a process has images without a valid pixel
+        per_device_train_batch_size=8 // processes,
+        optim="sgd",
+        learning_rate=1.0,
+        max_grad_norm=0.0,
+        credit=sys.argv[2],
+    )
+    scores = trainer.evaluate()
+    if trainer.is_world_process_zero():
+        torch.save(weights(trainer), output_dir / "weights.pt")
+        logs = logged(trainer, "reward", "reward_std", "entropy", "frac_zero_std", "reward_queries")
+        (output_dir / "logs.json").write_text(json.dumps({"logs": logs, "miou": scores["eval_mean_iou"]}))
