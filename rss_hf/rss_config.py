@@ -41,8 +41,8 @@ class RSSConfig(TrainingArguments):
         Divide advantages by their standard deviation over the `"batch"` of all processes (SyncAN), over the samples of
         each `"image"`, or `"none"`.
     entropy_coef (`float`, *optional*, defaults to 0.3):
-        Weight of the entropy bonus, divided by the square root of the number of sites: the signal of a normalised
-        image-level reward falls so with the size of the grid.
+        Weight of the entropy bonus at the start of training; it falls linearly to 0 at the end. It is divided by the
+        square root of the number of sites, since the signal of a normalised image-level reward falls so with the grid.
 
     > Parameters whose default differs from [`~transformers.TrainingArguments`]
 
@@ -75,7 +75,7 @@ class RSSConfig(TrainingArguments):
         default="batch", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
     )
     entropy_coef: float = field(
-        default=0.3, metadata={"help": "Weight of the entropy bonus, divided by the root of the number of sites."}
+        default=0.3, metadata={"help": "Weight of the entropy bonus at the start, for a grid of one site."}
     )
 
     def __post_init__(self):

@@ -59,7 +59,8 @@ class RSSTrainer(SegmentationTrainer):
         columns = {name: column for name, column in inputs.items() if name != "labels"}
 
         outputs = model(pixel_values=pixel_values)
-        stride = self._stride(outputs.logits.shape[1])
+        progress = self.state.global_step / max(self.state.max_steps, 1)
+        stride = self.scales.stride(progress, self.state.log_history, outputs.logits.shape[1])
         policy = PixelPolicy(outputs.logits, action_grid(size, stride))
         actions, resampled = self._sample(policy)
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
@@ -67,15 +68,11 @@ class RSSTrainer(SegmentationTrainer):
         raw_advantages = self._advantages(total, actions, resampled)
         advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
         entropy = policy.entropy()
-        entropy_coef = self.args.entropy_coef / math.sqrt(math.prod(policy.grid))
+        entropy_coef = self.args.entropy_coef * (1 - progress) / math.sqrt(math.prod(policy.grid))
         loss = policy_gradient_loss(policy, actions, advantages) - entropy_coef * entropy.mean()
 
         self._record(rewards, total, raw_advantages, entropy.detach(), policy.grid, stride)
         return (loss, outputs) if return_outputs else loss
-
-    def _stride(self, num_actions: int) -> int:
-        progress = self.state.global_step / max(self.state.max_steps, 1)
-        return self.scales.stride(progress, self.state.log_history, num_actions)
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
         """

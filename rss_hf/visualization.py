@@ -1,4 +1,4 @@
-"""Label maps as pictures: palettes, overlays, sheets that compare, and the curves of a training run."""
+"""Label maps as pictures: colours, overlays, sheets that compare, and the curves of a training run."""
 
 from os import PathLike
 
@@ -10,21 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from PIL import Image
 
-
-VOID = 255
-
-
-def voc_palette(n: int = 256) -> np.ndarray:
-    """
-    The colours of PASCAL VOC for the labels 0 to n - 1, (n, 3) uint8 RGB. The bits of a label, from the lowest, are
-    dealt in turn to red, green and blue, from their highest; so any n <= 256 labels have different colours.
-    """
-    labels = np.arange(n)
-    palette = np.zeros((n, 3), dtype=np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= ((labels >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    return palette
+from .data.masks import VOC_PALETTE, VOID
 
 
 def colorize(mask: np.ndarray | torch.Tensor, palette: ArrayLike) -> Image.Image:
@@ -153,6 +139,6 @@ def training_curves(log_history: list[dict[str, float]], path: str | PathLike):
 
 def _with_all_labels(palette: ArrayLike) -> np.ndarray:
     """The (256, 3) colours of all 8-bit labels: those of `palette`, then PASCAL VOC's, whose void is cream."""
-    colours = voc_palette()
+    colours = np.array(VOC_PALETTE, np.uint8)
     colours[: len(palette)] = palette
     return colours

@@ -16,9 +16,10 @@ from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from rss_hf.cli import parse_args
+from rss_hf.data import voc_palette
 from rss_hf.data.hub import IMAGE_SUFFIXES
 from rss_hf.evaluation import predict_maps
-from rss_hf.visualization import colorize, overlay, voc_palette
+from rss_hf.visualization import colorize, overlay
 
 
 @dataclass

@@ -50,7 +50,7 @@ class ModelArguments:
 
     model_name_or_path: str | None = field(
         default=None,
-        metadata={"help": "Hub id or folder of an encoder or segmentation model; none: SegFormer-B0 from scratch."},
+        metadata={"help": "Hub id or folder of an encoder or segmentation model; empty: SegFormer-B0 from scratch."},
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
     ignore_mismatched_sizes: bool = field(
@@ -85,7 +85,7 @@ def main():
     set_seed(args.seed)
 
     with args.main_process_first(desc="reading the data"):
-        data = load_segmentation_dataset(**vars(data_args), seed=args.seed)
+        data = load_segmentation_dataset(**vars(data_args))
         for split, dataset in (("train", data.train), ("validation", data.validation)):
             check_labels(dataset, len(data.class_names), split)
     model, processor = load_model(model_args, data.class_names, tuple(augmentation.image_size))
@@ -151,7 +151,7 @@ def load_model(model_args: ModelArguments, class_names: list[str], image_size: t
     labels = {"id2label": id2label, "label2id": {name: i for i, name in id2label.items()}}
     size = {"height": image_size[0], "width": image_size[1]}
     path, revision = model_args.model_name_or_path, model_args.model_revision
-    if path is None:
+    if not path:
         return RSSSegformerForSemanticSegmentation(RSSSegformerConfig(**labels)), SegformerImageProcessor(size=size)
     model_type = AutoConfig.from_pretrained(path, revision=revision).model_type
     is_segformer = model_type in ("segformer", RSSSegformerConfig.model_type)

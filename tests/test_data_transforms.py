@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from transformers import SegformerImageProcessor
 
-from rss_hf.data.hub import VOID
+from rss_hf.data.masks import VOID
 from rss_hf.data.transforms import (
     EvalTransform,
     SegmentationDataset,

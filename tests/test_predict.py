@@ -11,8 +11,9 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
+from rss_hf.data import voc_palette
 from rss_hf.evaluation import predict_maps
-from rss_hf.visualization import overlay, voc_palette
+from rss_hf.visualization import overlay
 
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "predict.py"
@@ -70,7 +71,7 @@ def test_a_folder_of_images_of_any_mode_and_size(predict, model_dir, tmp_path):
         mask = Image.open(tmp_path / "out" / "deep" / f"{source[0]}.png")
         assert mask.mode == "P" and mask.size == image.size
         assert np.array_equal(mask, expected_mask(model_dir, image))
-        assert mask.getpalette() == voc_palette().flatten().tolist()
+        assert mask.getpalette() == np.ravel(voc_palette()).tolist()
         overlaid = Image.open(tmp_path / "out" / "deep" / f"{source[0]}_overlay.png")
         assert np.array_equal(overlaid, overlay(image, np.asarray(mask), voc_palette()))
 

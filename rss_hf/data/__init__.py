@@ -1,14 +1,7 @@
-"""Where images and masks come from: `hub` loads and checks them, `shapes` draws them, `transforms` feeds them."""
+"""Images and masks: `hub` finds them, `shapes` draws them, `masks` decodes them, `transforms` feeds them."""
 
-from .hub import (
-    VOC_CLASS_NAMES,
-    VOID,
-    SegmentationData,
-    check_labels,
-    load_segmentation_dataset,
-    mask_to_indices,
-    voc_palette,
-)
+from .hub import VOC_CLASS_NAMES, SegmentationData, load_segmentation_dataset
+from .masks import VOID, check_labels, mask_to_indices, voc_palette
 from .shapes import load_shapes
 from .transforms import EvalTransform, SegmentationDataset, StreamingSegmentationDataset, collate, train_transform
 

@@ -1,5 +1,6 @@
-"""The built-in data set: overlapping shapes, drawn on the spot, whose class is their form and nothing else."""
+"""The built-in data set: overlapping textured shapes, drawn on the spot. A class is a form and the hue it favours."""
 
+import colorsys
 from io import BytesIO
 
 import datasets
@@ -7,13 +8,14 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from .hub import VOC_PALETTE, VOID
+from .masks import VOC_PALETTE, VOID
 
 
 SHAPE_DATASETS = {"shapes": {"size": 64, "num_classes": 5}, "shapes-hard": {"size": 128, "num_classes": 12}}
-NUM_OBJECTS = (3, 8)
-RADIUS = (0.1, 0.22)  # of the image's side
+NUM_OBJECTS = (2, 6)
+RADIUS = (0.12, 0.28)  # of the image's side
 PALETTE_BYTES = np.array(VOC_PALETTE, np.uint8).tobytes()
+COLOUR_SPREAD = 30  # standard deviation of a class's colour, of 255 and for each channel
 OVERSAMPLING = 4  # outlines are drawn this much larger and averaged down, so that edges in the image are smooth
 
 
@@ -43,7 +45,7 @@ def load_shapes(
     size: int = 64, num_classes: int = 5, num_train: int = 2000, num_validation: int = 256, seed: int = 0
 ) -> datasets.DatasetDict:
     """
-    Draws the data set: 3 to 8 turned, textured shapes an image, one over the other, on a textured background.
+    Draws the data set: 2 to 6 turned, textured shapes an image, one over the other, on a textured background.
 
     Args:
         size (`int`, *optional*, defaults to 64):
@@ -80,14 +82,15 @@ def load_shapes(
 
 def draw_example(rng: np.random.Generator, size: int, num_classes: int) -> tuple[PIL.Image.Image, PIL.Image.Image]:
     """One image (RGB) and its mask (mode P, ids 0 to `num_classes - 1` and 255), both `size` x `size` pixels."""
-    image = _texture(rng, size, size)
+    image = _texture(rng, size, size, rng.uniform(20, 235, 3))
     labels = np.zeros((size, size), np.uint8)
     for _ in range(rng.integers(NUM_OBJECTS[0], NUM_OBJECTS[1] + 1)):
         label = int(rng.integers(1, num_classes))
         center = size * complex(*rng.uniform(0.05, 0.95, 2))
         turned_radius = size * rng.uniform(*RADIUS) * np.exp(2j * np.pi * rng.random())
         patch, coverage = _fill(center + turned_radius * OUTLINES[SHAPE_NAMES[label]], size)
-        image[patch] += coverage[..., None] * (_texture(rng, *coverage.shape) - image[patch])
+        texture = _texture(rng, *coverage.shape, _favoured_colour(rng, label, num_classes))
+        image[patch] += coverage[..., None] * (texture - image[patch])
         inside = coverage >= 0.5
         labels[patch][_grow(inside)] = VOID
         labels[patch][inside] = label
@@ -118,9 +121,15 @@ def _grow(inside: np.ndarray) -> np.ndarray:
     return grown
 
 
-def _texture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Two random colours, mixed evenly, in blobs, stripes or checks: (height, width, 3) float32, about 0 to 255."""
-    first = rng.uniform(20, 235, 3).astype(np.float32)
+def _favoured_colour(rng: np.random.Generator, label: int, num_classes: int) -> np.ndarray:
+    """A colour (3,) near the hue of a class, so widely spread that neighbouring hues overlap."""
+    hue = (label - 1) / (num_classes - 1)
+    return 255 * np.array(colorsys.hsv_to_rgb(hue, 0.6, 0.7)) + rng.normal(0, COLOUR_SPREAD, 3)
+
+
+def _texture(rng: np.random.Generator, height: int, width: int, colour: np.ndarray) -> np.ndarray:
+    """A colour (3,) and another near it, mixed evenly, in blobs, stripes or checks: (height, width, 3) float32."""
+    first = colour.astype(np.float32)
     second = first + rng.normal(0, 50, 3).astype(np.float32)
     kind = rng.integers(4)
     if kind == 0:

@@ -11,7 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from transformers.image_processing_utils import BaseImageProcessor
 
-from .hub import (
+from .masks import (
     VOC_PALETTE,
     VOID,
     load,
@@ -235,7 +235,7 @@ def make_example(
 
     Args:
         row (`dict`):
-            `image`, maybe `mask`, as [`~rss_hf.data.hub.open_pair`] takes them, and other columns.
+            `image`, maybe `mask`, as [`~rss_hf.data.masks.open_pair`] takes them, and other columns.
         transform ([`Transform`]):
             Applied under a random stream made from `seeds`.
         seeds (`Sequence[int]`):
