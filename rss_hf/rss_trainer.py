@@ -38,19 +38,29 @@ class RSSTrainer(SegmentationTrainer):
     ```
     """
 
-    _name = "RSS"
-    _paper = {"title": "Semantic segmentation with reward", "id": "2505.17905"}
+    taught_by = "trained from rewards"
+    _paper = {"title": "Semantic segmentation with reward", "id": "2505.17905", "year": "2025"}
     _tag_names = ["rss", "reinforcement-learning", "semantic-segmentation"]
 
-    def __init__(
-        self, model=None, args: RSSConfig = None, *, reward_funcs: list[str | Callable] | None = None, **kwargs: Any
-    ):
+    def __init__(self, model, args: RSSConfig, *, reward_funcs: list[str | Callable] | None = None, **kwargs: Any):
         super().__init__(model, args, **kwargs)
         self.reward_set = RewardSet(args.reward_funcs if reward_funcs is None else reward_funcs, args.reward_weights)
         self.scales = ProgressiveScales(args.scales, args.scale_schedule, args.scale_warmup)
         self._generator = torch.Generator(self.accelerator.device)
         self._generator_step = None
         self._sums: dict[str, torch.Tensor] = {}
+
+    def training_facts(self) -> dict[str, str]:
+        """What the model card says of the rewards, by name."""
+        args, rewards = self.args, zip(self.reward_set.names, self.reward_set.weights, strict=True)
+        return {
+            "rewarded": " + ".join(f"{weight:g} `{name}`" for name, weight in rewards),
+            "reward queries": f"{self.state.global_step * self._queries_per_step():,} maps judged",
+            "maps drawn an image (K)": str(args.num_samples),
+            "strides of the action grid": ", ".join(map(str, args.scales)),
+            "credit, normalised over": f"{args.credit}, {args.advantage_normalization}",
+            "entropy bonus": f"{args.entropy_coef:g}",
+        }
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The six steps from a batch to a loss of shape (), see [`~rss_hf.loss.policy_gradient_loss`]."""

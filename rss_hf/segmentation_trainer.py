@@ -4,7 +4,9 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, has_length
 
+from .data import DataSource, collate
 from .evaluation import evaluate_model
+from .hub_push import HubPushMixin
 from .metrics import segmentation_scores
 
 
@@ -16,7 +18,7 @@ class EpochCallback(TrainerCallback):
             train_dataloader.dataset.set_epoch(int(state.epoch))
 
 
-class SegmentationTrainer(Trainer):
+class SegmentationTrainer(HubPushMixin, Trainer):
     """
     [`~transformers.Trainer`] for any model whose output has `logits` (B, C, h, w). By itself it trains on the model's
     own loss (cross-entropy on `labels`); [`RSSTrainer`] trains on rewards.
@@ -25,16 +27,31 @@ class SegmentationTrainer(Trainer):
     matrix over the whole split and all processes, void (255) left out. It returns `eval_mean_iou`,
     `eval_mean_accuracy`, `eval_overall_accuracy` and, for each class, `eval_iou_<name>` and `eval_accuracy_<name>`,
     all in [0, 1]. Its memory does not grow with the split.
+
+    Args:
+        data_source ([`~rss_hf.data.DataSource`], *optional*): What the model card says of the data.
+        args, kwargs: as for [`~transformers.Trainer`].
     """
+
+    taught_by = "trained on labels (cross-entropy)"
+    _paper: dict[str, str] | None = None
+    _tag_names = ["semantic-segmentation"]
 
     # The loss is a mean over the micro-batch: the Trainer is to divide it by the accumulation steps. Left to guess, it
     # takes SegFormer's **kwargs for a loss that is already divided.
     loss_is_scaled_for_ga = False
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, model=None, args=None, data_collator=collate, *, data_source: DataSource | None = None, **kwargs
+    ):
+        self.data_source = data_source
+        super().__init__(model, args, data_collator, **kwargs)
         self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
         self.add_callback(EpochCallback)
+
+    def training_facts(self) -> dict[str, str]:
+        """What the model card says of how the model was taught, by name."""
+        return {"loss": "cross-entropy"}
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = {name: inputs[name] for name in ("pixel_values", "labels")}

@@ -65,7 +65,7 @@ def main():
 
 def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores} CPU cores"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores} CPU core{'s' * (cores > 1)}"
     return f"{device}, {platform.machine()}, torch {torch.__version__}"
 
 

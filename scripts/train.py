@@ -34,7 +34,6 @@ from rss_hf.data import (
     SegmentationDataset,
     StreamingSegmentationDataset,
     check_labels,
-    collate,
     load_segmentation_dataset,
     train_transform,
 )
@@ -104,8 +103,8 @@ def main():
         args=args,
         train_dataset=as_torch_dataset(data.train, transform, args.seed, len(data.class_names)),
         eval_dataset=as_torch_dataset(data.validation, EvalTransform(processor), args.seed, len(data.class_names)),
-        data_collator=collate,
         processing_class=processor,
+        data_source=data.source,
     )
     if args.do_train:
         result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -116,6 +115,10 @@ def main():
     trainer.save_metrics("eval", metrics)
     if trainer.is_world_process_zero():
         print(write_report(trainer, data, metrics))
+    if args.do_train:
+        trainer.create_model_card()  # now with the final scores
+    if args.push_to_hub:
+        trainer.push_to_hub()
 
 
 def as_torch_dataset(rows, transform, seed: int, num_classes: int):

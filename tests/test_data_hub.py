@@ -1,12 +1,13 @@
 import json
 import logging
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import pytest
 from segmentation_rows import ids, p_mode, picture, rows
 
-from rss_hf.data.hub import VOC_CLASS_NAMES, load_segmentation_dataset
+from rss_hf.data.hub import VOC_CLASS_NAMES, DataSource, load_segmentation_dataset
 from rss_hf.data.masks import check_labels, voc_palette
 from rss_hf.data.shapes import SHAPE_NAMES
 
@@ -34,6 +35,7 @@ def test_parquet_folder_with_aliases_keeps_other_columns(tmp_path):
     data = load_segmentation_dataset(name)
     assert data.class_names == NAMES
     assert data.palette == voc_palette(3)
+    assert data.source == DataSource("set", False, None, None, "training", "val")
     assert (len(data.train), len(data.validation)) == (3, 1)
     assert sorted(data.train.column_names) == ["id", "image", "mask"]
     assert data.train["id"][:] == ["a", "b", "c"]
@@ -125,10 +127,15 @@ def test_voc_ids_and_shapes_have_names(tmp_path, monkeypatch):
         asked.update(path=path, name=name, **options)
         return one
 
+    def dataset_info(api, name, revision, timeout):
+        return SimpleNamespace(sha=f"commit of {revision}")
+
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr("rss_hf.data.hub.HfApi.dataset_info", dataset_info)
     data = load_segmentation_dataset("nateraw/pascal-voc-2012", dataset_config="seg", revision="v1")
     assert data.class_names == VOC_CLASS_NAMES and len(VOC_CLASS_NAMES) == 21
     assert asked == {"path": "nateraw/pascal-voc-2012", "name": "seg", "revision": "v1", "streaming": False}
+    assert data.source == DataSource("nateraw/pascal-voc-2012", True, "seg", "commit of v1", "train", "val")
 
     monkeypatch.setattr("rss_hf.data.hub.load_shapes", lambda size, num_classes: {"train": one["train"]} | one)
     data = load_segmentation_dataset("shapes", streaming=True)

@@ -8,7 +8,6 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils.data import Dataset
 
 from rss_hf import RSSConfig, RSSTrainer, SegmentationTrainer
-from rss_hf.data import collate
 
 
 class Scenes(Dataset):
@@ -49,9 +48,7 @@ def train(model, output_dir, scenes=None, reward_funcs=None, resume=None, traine
     args = RSSConfig(output_dir=str(output_dir), use_cpu=True, **(settings | kwargs))
     scenes = scenes or Scenes()
     options = {} if reward_funcs is None else {"reward_funcs": reward_funcs}
-    trainer = trainer_class(
-        model=model, args=args, train_dataset=scenes, eval_dataset=scenes, data_collator=collate, **options
-    )
+    trainer = trainer_class(model=model, args=args, train_dataset=scenes, eval_dataset=scenes, **options)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
@@ -136,6 +133,17 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(new_policy, tmp_path
     assert torch.equal(weights(whole), weights(resumed))
     names = ("loss", "grad_norm", "reward", "entropy", "reward_queries", "stride", "learning_rate")
     assert logged(whole, *names) == logged(resumed, *names)
+
+
+def test_the_best_checkpoint_is_loaded_at_the_end(new_policy, tmp_path):
+    """All of it: also the parameters that transformers renames on disk."""
+    options = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1, "max_steps": 4}
+    options |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_mean_iou", "learning_rate": 0.02}
+    trainer = train(new_policy(), tmp_path, **options)
+    best = type(trainer.model).from_pretrained(trainer.state.best_model_checkpoint)
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, best.state_dict()[name]), name
+    assert trainer.evaluate()["eval_mean_iou"] == trainer.state.best_metric
 
 
 def test_what_is_logged(new_policy, tmp_path):

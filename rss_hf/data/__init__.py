@@ -1,6 +1,6 @@
 """Images and masks: `hub` finds them, `shapes` draws them, `masks` decodes them, `transforms` feeds them."""
 
-from .hub import VOC_CLASS_NAMES, SegmentationData, load_segmentation_dataset
+from .hub import VOC_CLASS_NAMES, DataSource, SegmentationData, load_segmentation_dataset
 from .masks import VOID, check_labels, mask_to_indices, voc_palette
 from .shapes import load_shapes
 from .transforms import EvalTransform, SegmentationDataset, StreamingSegmentationDataset, collate, train_transform
@@ -9,6 +9,7 @@ from .transforms import EvalTransform, SegmentationDataset, StreamingSegmentatio
 __all__ = [
     "VOC_CLASS_NAMES",
     "VOID",
+    "DataSource",
     "EvalTransform",
     "SegmentationData",
     "SegmentationDataset",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+from huggingface_hub import HfApi
 
 from .masks import VOID, voc_palette
 from .shapes import SHAPE_DATASETS, SHAPE_NAMES, load_shapes
@@ -31,6 +32,27 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".p
 
 
 @dataclass(frozen=True)
+class DataSource:
+    """
+    Where images and masks came from, in words that mean something elsewhere too.
+
+    Args:
+        name (`str`): the Hub id, the name of a built-in data set, or the last part of a local folder's path.
+        on_hub (`bool`): whether `name` is a Hub id.
+        config (`str`, *optional*): the configuration that was asked for.
+        revision (`str`, *optional*): the commit on the Hub; where the Hub does not tell it, the revision asked for.
+        train_split, eval_split (`str`): the names of the splits.
+    """
+
+    name: str
+    on_hub: bool
+    config: str | None
+    revision: str | None
+    train_split: str
+    eval_split: str
+
+
+@dataclass(frozen=True)
 class SegmentationData:
     """
     A data set in the one form that the rest of the package reads.
@@ -44,12 +66,15 @@ class SegmentationData:
             One name a class; the position is the class id in the masks.
         palette (`list[tuple[int, int, int]]`):
             One RGB colour (0 to 255) a class.
+        source ([`DataSource`]):
+            Where it came from.
     """
 
     train: datasets.Dataset | datasets.IterableDataset
     validation: datasets.Dataset | datasets.IterableDataset
     class_names: list[str]
     palette: list[tuple[int, int, int]]
+    source: DataSource
 
 
 def load_segmentation_dataset(
@@ -124,8 +149,21 @@ def load_segmentation_dataset(
     validation = validation if max_eval_samples is None else validation.take(max_eval_samples)
     if streaming:
         train = train.shuffle(seed=seed, buffer_size=1000)
-    logger.info("%s: training on split %s, evaluating on %s", dataset_name, train_split, eval_split or "held-out rows")
-    return SegmentationData(train, validation, names, voc_palette(len(names)))
+    eval_split = eval_split or f"{train_split}, held-out rows"
+    logger.info("%s: training on split %s, evaluating on %s", dataset_name, train_split, eval_split)
+    source = _source(dataset_name, dataset_config, revision, train_split, eval_split)
+    return SegmentationData(train, validation, names, voc_palette(len(names)), source)
+
+
+def _source(name: str, config: str | None, revision: str | None, *splits: str) -> DataSource:
+    on_hub = name not in SHAPE_DATASETS and "," not in name and not Path(name).expanduser().exists()
+    if not on_hub:
+        return DataSource(",".join(Path(part.strip()).name for part in name.split(",")), False, config, None, *splits)
+    try:
+        revision = HfApi().dataset_info(name, revision=revision, timeout=10).sha
+    except Exception as error:  # the rows are here, from the cache: no reason to stop
+        logger.warning("The commit of %s is not known, the Hub did not tell it: %s", name, error)
+    return DataSource(name, True, config, revision, *splits)
 
 
 def _class_names(dataset_name: str, class_names: Sequence[str] | None) -> list[str]:
