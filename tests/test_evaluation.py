@@ -286,7 +286,8 @@ def test_script_scores_a_split(run_script, tmp_path, capsys, arguments):
     assert written["scores"]["accuracy_boat"] is None
     assert written["arguments"]["dataset_name"] == str(tmp_path / "set")
     table = {line.rsplit(maxsplit=2)[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert f"{expected['iou_car']:.2%}" in table["car"] and f"{expected['mean_iou']:.2%}" in table["mean"]
+    for row, name in (("car", "iou_car"), ("mean", "mean_iou")):
+        assert f" {100 * expected[name]:.2f} " in table[row]
 
 
 def test_script_refuses_a_model_of_other_classes(run_script, tmp_path):
