@@ -35,7 +35,8 @@ def test_every_parameter_that_can_learn_does(make_model, reward, tmp_path):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainer = train(model, tmp_path, reward_funcs=[reward], learning_rate=0.01, num_samples=8)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
-    assert moved == set(before)
+    unused = {name for name in before if ".conv_1x1." in name}  # MobileNetV2's last layer serves classification only
+    assert moved == set(before) - unused
     assert all(
         math.isfinite(loss) and 0 < entropy <= math.log(3) for loss, entropy in logged(trainer, "loss", "entropy")
     )
