@@ -145,14 +145,20 @@ def load_segmentation_dataset(
         eval_split = _choose("split", eval_split, EVAL_SPLITS, splits, dataset_name, "eval_split")
         validation = splits[eval_split]
     train, validation = (_with_our_columns(s, image_column, mask_column, dataset_name) for s in (train, validation))
-    train = train if max_train_samples is None else train.take(max_train_samples)
-    validation = validation if max_eval_samples is None else validation.take(max_eval_samples)
+    train, validation = _first(train, max_train_samples), _first(validation, max_eval_samples)
     if streaming:
         train = train.shuffle(seed=seed, buffer_size=1000)
     eval_split = eval_split or f"{train_split}, held-out rows"
     logger.info("%s: training on split %s, evaluating on %s", dataset_name, train_split, eval_split)
     source = _source(dataset_name, dataset_config, revision, train_split, eval_split)
     return SegmentationData(train, validation, names, voc_palette(len(names)), source)
+
+
+def _first(rows: datasets.Dataset | datasets.IterableDataset, limit: int | None):
+    """The first `limit` rows, or all where there are fewer or no limit is given."""
+    if limit is None:
+        return rows
+    return rows.take(limit if isinstance(rows, datasets.IterableDataset) else min(limit, len(rows)))
 
 
 def _source(name: str, config: str | None, revision: str | None, *splits: str) -> DataSource:
