@@ -7,6 +7,7 @@ Trains a segmentation network from rewards, or from labels for comparison.
 
 import logging
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def main():
     model_args, data_args, augmentation, args = parse_args(
         ModelArguments, DataArguments, AugmentationArguments, RSSConfig
     )
+    sys.path.append(os.getcwd())  # where a user's own rewards are, for --reward_funcs module:function
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO if args.should_log else logging.WARNING)
     checkpoint = find_checkpoint(args)

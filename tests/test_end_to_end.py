@@ -144,6 +144,16 @@ def test_cross_entropy_and_pixel_level_and_streaming(recipe, tmp_path):
         assert 0 <= json.loads((tmp_path / name / "all_results.json").read_text())["eval_mean_iou"] <= 1
 
 
+def test_a_reward_of_the_user(recipe, tmp_path, monkeypatch):
+    code = "def of_mine(predictions, references=None, **columns):\n    return (predictions == 1).float().mean((1, 2))\n"
+    (tmp_path / "my_judge.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    run("--config", recipe, "--reward_funcs", "mean_iou", "my_judge:of_mine", "--reward_weights", "1", "0.1")
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    assert all(0 < entry["reward/of_mine/mean"] < 1 for entry in history if "loss" in entry)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
