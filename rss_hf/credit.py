@@ -48,12 +48,11 @@ def pairwise_spatial_difference(rewards: torch.Tensor, actions: torch.Tensor) ->
     """
     maps = actions.flatten(2).transpose(0, 1).float()  # (B, K, N)
     differing = torch.cdist(maps, maps, p=0) / maps.shape[-1]  # (B, K, K), fraction of sites
-    weights = differing.clamp(min=1 / maps.shape[-1]).rsqrt()
-    centred, applies = shift(rewards)
-    applies = applies.to(weights.dtype)
+    weights = differing.clamp(min=1 / maps.shape[-1]).rsqrt().double()  # double: autocast leaves it alone
+    centred, applies = (part.double() for part in shift(rewards))
     own = torch.einsum("bkj,jbhw->kbhw", weights, applies) * centred
     others = torch.einsum("bkj,jbhw->kbhw", weights, centred)
-    return applies * (own - others) / (applies.sum(0) - 1).clamp(min=1)
+    return (applies * (own - others) / (applies.sum(0) - 1).clamp(min=1)).to(rewards.dtype)
 
 
 def couple(noise: torch.Tensor, blocks: torch.Tensor, fraction: float = 0.25) -> tuple[torch.Tensor, torch.Tensor]:

@@ -141,7 +141,8 @@ class RSSTrainer(SegmentationTrainer):
         self._add("reward_std", deviation)
         self._add("advantage_std", advantages.square().mean().sqrt())
         self._add("entropy", entropy)
-        self._add("frac_zero_std", (deviation == 0).float().where(~deviation.isnan(), torch.nan))
+        equal = by_sample.amax(0) == by_sample.amin(0)  # exact, where a deviation would round
+        self._add("frac_zero_std", equal.float().where(~deviation.isnan(), torch.nan))
         self._add("grid", torch.full_like(deviation, math.prod(grid)))
         self._add("stride", torch.full_like(deviation, stride))
 

@@ -108,6 +108,8 @@ def test_psd_against_its_formula():
             differing = (actions[k] != actions[j]).float().mean((1, 2)).view(2, 1, 1)
             expected[k] += (rewards[k] - rewards[j]) / differing.sqrt() / 5
     torch.testing.assert_close(pairwise_spatial_difference(rewards, actions), expected)
+    with torch.autocast("cpu", torch.bfloat16):  # as in a bf16 run: no less exact
+        torch.testing.assert_close(pairwise_spatial_difference(rewards, actions), expected)
 
 
 def rules(rewards, actions):

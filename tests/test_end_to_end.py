@@ -145,7 +145,7 @@ def test_cross_entropy_and_pixel_level_and_streaming(recipe, tmp_path):
 
 
 def test_a_reward_of_the_user(recipe, tmp_path, monkeypatch):
-    code = "def of_mine(predictions, references=None, **columns):\n    return (predictions == 1).float().mean((1, 2))\n"
+    code = "def of_mine(predictions, references=None, **columns): return (predictions == 1).float().mean((1, 2))"
     (tmp_path / "my_judge.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
