@@ -8,6 +8,7 @@ from .policy import PixelPolicy
 from .rewards import dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
 from .rss_config import RSSConfig
 from .rss_trainer import RSSTrainer
+from .segmentation_config import SegmentationConfig
 from .segmentation_trainer import SegmentationTrainer
 
 
@@ -25,6 +26,7 @@ __all__ = [
     "RSSSegformerConfig",
     "RSSSegformerForSemanticSegmentation",
     "RSSTrainer",
+    "SegmentationConfig",
     "SegmentationTrainer",
     "dice",
     "mean_accuracy",

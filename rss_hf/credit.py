@@ -2,7 +2,8 @@
 Credit: from rewards to advantages, one number for each sampled action.
 
 Rewards are (K, B, 1, 1) for image-level or (K, B, h, w) for pixel-level ones, NaN where none applies. Advantages are 0
-there, sum to 0 over the K samples at every site, and are exactly 0 where the samples' rewards are equal.
+there, and, but for `credit="none"`, sum to 0 over the K samples at every site and are exactly 0 where the samples'
+rewards are equal.
 """
 
 from collections.abc import Callable
@@ -91,15 +92,20 @@ def coupled_difference(rewards: torch.Tensor, resampled: torch.Tensor, fraction:
 
 def normalize(advantages: torch.Tensor, rewards: torch.Tensor, over: str, reduce: Callable) -> torch.Tensor:
     """
-    Advantages divided by their standard deviation (their mean is 0 by construction) over the entries whose reward
-    applies.
+    Advantages in units that a step can rely on.
 
     Args:
         advantages (`torch.Tensor` of shape `(K, B, ...)`): of any rule of this file.
         rewards (`torch.Tensor`): those the advantages were made of, NaN where none applies.
         over (`str`):
-            - `"batch"`: SyncAN, one deviation over samples, sites, images and all processes (reconstruction).
-            - `"image"`: one for each image, over its samples and sites.
+            - `"batch"`: SyncAN, divided by one root mean square over samples, sites, images and all processes
+              (reconstruction: the paper's own formula was not available).
+            - `"group"`: divided by the root mean square over the samples that were compared: those of an image for
+              an image-level reward, as in GRPO, those of a site for a pixel-level one.
+            - `"mean"`: divided by the mean reward of those samples, for rewards that are at least 0. The expected
+              gradient is then that of the logarithm of the expected reward, up to the order K of its series: for a
+              pixel-level reward of 0 or 1 that is the gradient of cross-entropy, and sites where the policy is wrong
+              are not forgotten.
             - `"none"`: advantages unchanged.
         reduce (`Callable`): sums a tensor over all processes, as `accelerator.reduce` does.
 
@@ -108,8 +114,13 @@ def normalize(advantages: torch.Tensor, rewards: torch.Tensor, over: str, reduce
     """
     if over == "none":
         return advantages
+    if over == "mean":
+        torch._assert_async(
+            ~(rewards < 0).any(), "advantage_normalization='mean' divides by the mean reward: rewards must be >= 0."
+        )
+        return advantages / (rewards.nanmean(0).nan_to_num(0) + EPSILON)
     applies = (~rewards.isnan()).expand(advantages.shape)
-    dims = (0, 2, 3) if over == "image" else (0, 1, 2, 3)
+    dims = (0, 1, 2, 3) if over == "batch" else (0, 2, 3) if rewards.shape[2:] == (1, 1) else (0,)
     moments = torch.stack([advantages.square().sum(dims, keepdim=True), applies.sum(dims, keepdim=True)])
     if over == "batch":
         moments = reduce(moments)

@@ -44,8 +44,28 @@ def predict_maps(
     Raises:
         ValueError: if there are not B sizes, the window is not a pair, or the stride is below 1 or leaves gaps.
     """
+    return [_most_probable(views) for views in _upsampled_views(model, pixel_values, sizes, window, stride, flip)]
+
+
+@torch.no_grad()
+def predict_maps_and_entropies(
+    model: nn.Module,
+    pixel_values: torch.Tensor,
+    sizes: list[tuple[int, int]],
+    *,
+    window: tuple[int, int] | None = None,
+    stride: tuple[int, int] | None = None,
+    flip: bool = False,
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """
+    The maps of [`predict_maps`], with the same arguments and errors, and how uncertain the model is of each pixel.
+
+    Returns:
+        `list[tuple[torch.Tensor, torch.Tensor]]`: B maps (H_i, W_i) int64 in [0, C), each with the entropy
+        (H_i, W_i) float32 of its pixels' class probabilities, in nats, in [0, log C].
+    """
     return [
-        (views.softmax(dim=1).mean(dim=0) if flip else views[0]).argmax(dim=0)
+        (_most_probable(views), torch.special.entr(views.softmax(dim=1).mean(dim=0)).sum(dim=0))
         for views in _upsampled_views(model, pixel_values, sizes, window, stride, flip)
     ]
 
@@ -138,6 +158,11 @@ def _upsampled_views(model, pixel_values, sizes, window, stride, flip) -> Iterat
         views.append(_logits(model, pixel_values.flip(-1), window, stride).flip(-1))
     for logits, size in zip(torch.stack(views, dim=1), sizes, strict=True):
         yield F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _most_probable(views: torch.Tensor) -> torch.Tensor:
+    """The map (H, W) int64 of views (V, C, H, W): one view's own logits decide, several views' mean probabilities."""
+    return (views.softmax(dim=1).mean(dim=0) if len(views) > 1 else views[0]).argmax(dim=0)
 
 
 def _logits(model, pixel_values, window, stride) -> torch.Tensor:

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from transformers import TrainingArguments
-
 from .scales import ProgressiveScales
+from .segmentation_config import SegmentationConfig
 
 
-CREDITS = ("leave_one_out", "psd", "coupled")
-NORMALIZATIONS = ("batch", "image", "none")
+CREDITS = ("leave_one_out", "psd", "coupled", "none")
+NORMALIZATIONS = ("batch", "group", "mean", "none")
 
 
 @dataclass
-class RSSConfig(TrainingArguments):
+class RSSConfig(SegmentationConfig):
     r"""
-    Configuration of [`RSSTrainer`]: every argument of [`~transformers.TrainingArguments`] and the following.
+    Configuration of [`RSSTrainer`]: every argument of [`SegmentationConfig`], and so of
+    [`~transformers.TrainingArguments`], and the following.
 
     > Parameters that control the reward
 
@@ -35,11 +35,13 @@ class RSSConfig(TrainingArguments):
     scale_warmup (`float`, *optional*, defaults to 0.2):
         Fraction of training that `"progress"` spends on the strides before the last.
     credit (`str`, *optional*, defaults to `"leave_one_out"`):
-        From rewards to advantages: `"leave_one_out"`, `"psd"` (pairs of samples, credited where they differ) or
-        `"coupled"` (pairs that share all but random blocks).
+        From rewards to advantages: `"leave_one_out"`, `"psd"` (pairs of samples, credited where they differ),
+        `"coupled"` (pairs that share all but random blocks) or `"none"` (the reward itself: plain REINFORCE, the only
+        one that can do with a single sample).
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
-        Divide advantages by their standard deviation over the `"batch"` of all processes (SyncAN), over the samples of
-        each `"image"`, or `"none"`.
+        What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
+        samples of each `"group"` (an image, or a site for pixel-level rewards), the `"mean"` reward of the group, or
+        `"none"`. See [`~rss_hf.credit.normalize`].
     entropy_coef (`float`, *optional*, defaults to 0.3):
         Weight of the entropy bonus at the start of training; it falls linearly to 0 at the end. It is divided by the
         square root of the number of sites, since the signal of a normalised image-level reward falls so with the grid.
@@ -81,8 +83,11 @@ class RSSConfig(TrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         ProgressiveScales(self.scales, self.scale_schedule, self.scale_warmup)
-        if self.num_samples < 2:
-            raise ValueError(f"num_samples must be at least 2, for samples are compared; got {self.num_samples}.")
+        if self.num_samples < (1 if self.credit == "none" else 2):
+            raise ValueError(
+                f"num_samples must be at least 2, for samples are compared, or 1 with credit='none'; got "
+                f"{self.num_samples} with credit={self.credit!r}."
+            )
         for name, value, choices in (
             ("credit", self.credit, CREDITS),
             ("advantage_normalization", self.advantage_normalization, NORMALIZATIONS),

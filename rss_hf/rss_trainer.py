@@ -123,7 +123,9 @@ class RSSTrainer(SegmentationTrainer):
             return leave_one_out(rewards)
         if self.args.credit == "psd":
             return pairwise_spatial_difference(rewards, actions)
-        return coupled_difference(rewards, resampled)
+        if self.args.credit == "coupled":
+            return coupled_difference(rewards, resampled)
+        return rewards.nan_to_num(0)
 
     def _sum_processes(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(tensor, reduction="sum")

@@ -1,5 +1,6 @@
 """A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, safe resuming."""
 
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, has_length
@@ -8,6 +9,7 @@ from .data import DataSource, collate
 from .evaluation import evaluate_model
 from .hub_push import HubPushMixin
 from .metrics import segmentation_scores
+from .segmentation_config import SegmentationConfig
 
 
 class EpochCallback(TrainerCallback):
@@ -16,6 +18,29 @@ class EpochCallback(TrainerCallback):
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
         if hasattr(train_dataloader.dataset, "set_epoch"):
             train_dataloader.dataset.set_epoch(int(state.epoch))
+
+
+def find_encoder(model: nn.Module) -> nn.Module:
+    """The part of a segmentation model that is pretrained as a rule: its `base_model`, or else its `backbone`."""
+    encoder = getattr(model, "base_model", model)
+    encoder = getattr(model, "backbone", None) if encoder is model else encoder
+    if encoder is None:
+        raise ValueError(
+            f"encoder_learning_rate is for models that have an encoder, as base_model or backbone; "
+            f"{type(model).__name__} has neither. Leave it out, or give the trainer `optimizers` of your own."
+        )
+    return encoder
+
+
+def fix_statistics(encoder: nn.Module) -> None:
+    """Lets batch normalisation use, and never change, the statistics it has; also after `train()`."""
+
+    def evaluate(module: nn.Module, inputs: tuple):
+        module.eval()
+
+    for module in encoder.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(evaluate)
 
 
 class SegmentationTrainer(HubPushMixin, Trainer):
@@ -30,7 +55,8 @@ class SegmentationTrainer(HubPushMixin, Trainer):
 
     Args:
         data_source ([`~rss_hf.data.DataSource`], *optional*): What the model card says of the data.
-        args, kwargs: as for [`~transformers.Trainer`].
+        args ([`SegmentationConfig`], *optional*): Its defaults, with `output_dir="trainer_output"`, if it is left out.
+        kwargs: as for [`~transformers.Trainer`].
     """
 
     taught_by = "trained on labels (cross-entropy)"
@@ -45,13 +71,30 @@ class SegmentationTrainer(HubPushMixin, Trainer):
         self, model=None, args=None, data_collator=collate, *, data_source: DataSource | None = None, **kwargs
     ):
         self.data_source = data_source
+        args = SegmentationConfig("trainer_output") if args is None else args
         super().__init__(model, args, data_collator, **kwargs)
+        if self.args.encoder_learning_rate is not None:
+            fix_statistics(find_encoder(self.model))
+            if self.args.encoder_learning_rate == 0:
+                find_encoder(self.model).requires_grad_(False)
         self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
         self.add_callback(EpochCallback)
 
     def training_facts(self) -> dict[str, str]:
         """What the model card says of how the model was taught, by name."""
         return {"loss": "cross-entropy"}
+
+    def create_optimizer(self, model=None):
+        """The Trainer's optimizer, the encoder's parameters in groups with a learning rate of their own."""
+        if self.optimizer is not None or not self.args.encoder_learning_rate:
+            return super().create_optimizer(model)
+        optimizer = super().create_optimizer(model)
+        encoder = {id(parameter) for parameter in find_encoder(self.model).parameters()}
+        for group in list(optimizer.param_groups):
+            parts = [[p for p in group["params"] if (id(p) in encoder) == inside] for inside in (False, True)]
+            group["params"] = parts[0]
+            optimizer.add_param_group(group | {"params": parts[1], "lr": self.args.encoder_learning_rate})
+        return optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = {name: inputs[name] for name in ("pixel_values", "labels")}

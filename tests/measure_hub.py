@@ -44,7 +44,7 @@ class MeasureArguments:
 
 def main():
     sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-    from benchmark import commit, write_record
+    from benchmark_tables import commit, write_record
 
     from rss_hf.cli import parse_args
 

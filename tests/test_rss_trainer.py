@@ -98,7 +98,7 @@ def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path):
     assert not torch.equal(*seen)
 
 
-@pytest.mark.parametrize("over", ["none", "image"])
+@pytest.mark.parametrize("over", ["none", "group"])
 @pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled"])
 def test_one_step_of_8_equals_4_accumulated_of_2(new_policy, tmp_path, over, credit):
     options = {"advantage_normalization": over, "credit": credit}
