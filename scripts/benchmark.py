@@ -1,38 +1,80 @@
 """
-Measures. Each run leaves one JSON record in docs/results; runs that have one are not repeated.
+Measures. One command a table; each run leaves one JSON record in docs/results/runs, and a run that has one is not
+repeated, so that a command that was stopped goes on where it was. The tables and plots of docs/results.md are made
+from the records.
 
-    python scripts/benchmark.py --suite convergence --data shapes --seeds 0 1 2
-    python scripts/benchmark.py --suite convergence --data camvid --dataset_name FOLDER_OR_ID --seeds 0
+    python scripts/benchmark.py --suite headline --data shapes --seeds 0
+    python scripts/benchmark.py --suite headline --data shapes camvid voc-frozen --seeds 0 1 2 --jobs 2 \\
+        --camvid FOLDER_OR_ID --voc FOLDER_OR_ID --encoder_weights tf_efficientnet_lite0.safetensors
     python scripts/benchmark.py --suite step_time
     python scripts/benchmark.py --suite tables
 """
 
+import itertools
 import json
 import os
-import platform
+import queue
 import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
+import yaml
+from benchmark_tables import RESULTS, ROOT, RUNS, machine, write_record, write_tables
+from safetensors.torch import load_file
 from tqdm import tqdm
+from transformers import SegformerImageProcessor, TimmBackboneConfig, UperNetConfig, UperNetForSemanticSegmentation
 
 from rss_hf import RSSConfig, RSSSegformerConfig, RSSSegformerForSemanticSegmentation, RSSTrainer, SegmentationTrainer
-from rss_hf.cli import parse_args
+from rss_hf.cli import as_command_line, parse_args
 
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
-METHODS = {
-    "cross-entropy": ["--objective", "cross_entropy"],
-    "image-level": ["--reward_funcs", "mean_iou"],
-    "pixel-level": ["--reward_funcs", "pixel_match"],
+OUTPUTS = ROOT / "outputs" / "benchmark"
+SHORT = {"config": "shapes", "max_steps": 200, "eval_steps": 50}
+DATA = {
+    "shapes": {"config": "shapes"},
+    "shapes-short": SHORT,
+    "shapes-hard": SHORT
+    | {"dataset_name": "shapes-hard", "image_size": [128, 128], "per_device_train_batch_size": 16},
+    "camvid": {"config": "camvid"},
+    "voc-frozen": {"config": "voc_upernet"},
+    "voc-trained": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
+}
+PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
+PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
+METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
+    "cross-entropy": {"objective": "cross_entropy"},
+    "image-level": {},
+    "pixel-level": {"reward_funcs": ["pixel_match"]},
+    "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
+    "leave-one-out": PLAIN,
+    "GRPO-style": {"advantage_normalization": "group", "entropy_coef": 0},
+    "+ entropy bonus": {"advantage_normalization": "none"},
+    "+ SyncAN": PLAIN | {"advantage_normalization": "batch"},
+    "+ PSR": PLAIN | PSR,
+    "+ PSD": PLAIN | PSD,
+    "+ PSD (coupled)": PLAIN | {"credit": "coupled"},
+    "+ all": {"advantage_normalization": "batch"} | PSR | PSD,
+    **{f"K={k}": {"num_samples": k} for k in (2, 4, 8, 16, 32)},
+    **{
+        f"reward {name}": {"reward_funcs": [name]}
+        for name in ("mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
+    },
+    **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
+    "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
+    "PSD, grid 128": PSD | {"scales": [1]},
+}
+SUITES = {
+    "headline": ["cross-entropy", "image-level", "pixel-level"],
+    "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
+    "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
+    "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],
+    "rewards": ["image-level", *(name for name in METHODS if name.startswith("reward "))],
+    "grids": ["cross-entropy", *(name for name in METHODS if "grid" in name or name.startswith("PSR"))],
 }
 
 
@@ -40,79 +82,132 @@ METHODS = {
 class BenchmarkArguments:
     """What to measure."""
 
-    suite: str = field(metadata={"help": "Which.", "choices": ["convergence", "step_time", "tables"]})
-    data: str = field(
-        default="shapes", metadata={"help": "The recipe configs/DATA.yaml.", "choices": ["shapes", "camvid"]}
-    )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Where the data is, if not where the recipe says."}
-    )
-    methods: list[str] = field(default_factory=lambda: ["cross-entropy", "image-level"], metadata={"help": "Which."})
+    suite: str = field(metadata={"help": "Which table.", "choices": [*SUITES, "step_time", "tables"]})
+    data: list[str] = field(default_factory=lambda: ["shapes"], metadata={"help": "Which data.", "choices": [*DATA]})
+    methods: list[str] | None = field(default=None, metadata={"help": "Only these lines of the table."})
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run for each method and seed."})
+    jobs: int = field(default=1, metadata={"help": "Runs at a time; on a CPU each has its share of the cores."})
+    camvid: str | None = field(default=None, metadata={"help": "Hub id or folder of CamVid."})
+    voc: str | None = field(default=None, metadata={"help": "Hub id or folder of PASCAL VOC or of a part of it."})
+    encoder_weights: str | None = field(
+        default=None, metadata={"help": "Safetensors of timm's tf_efficientnet_lite0, the encoder of the VOC runs."}
+    )
 
 
 def main():
     (args,) = parse_args(BenchmarkArguments)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    if args.suite == "convergence":
-        runs = [(method, seed) for seed in args.seeds for method in args.methods]
-        for method, seed in tqdm(runs, unit="run"):
-            measure_convergence(args, method, seed)
+    if args.suite in SUITES:
+        measure_suite(args)
     elif args.suite == "step_time":
         measure_step_time()
-    write_tables()
+    write_tables(SUITES)
 
 
-def machine() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores} CPU core{'s' * (cores > 1)}"
-    return f"{device}, {platform.machine()}, torch {torch.__version__}"
+def measure_suite(args: BenchmarkArguments):
+    """Every run of a suite that has no record yet, `args.jobs` at a time."""
+    methods = args.methods or SUITES[args.suite]
+    if unknown := set(methods) - set(METHODS):
+        raise ValueError(f"--methods {sorted(unknown)}: the methods are {list(METHODS)}.")
+    runs = [run for run in itertools.product(args.seeds, args.data, methods) if not record_path(*run).exists()]
+    options = {data: data_options(data, args) for data in {data for _, data, _ in runs}}
+    shares = queue.Queue()
+    cores = sorted(os.sched_getaffinity(0))
+    for job in range(args.jobs):
+        shares.put(set(cores[job :: args.jobs]))
+
+    def measure(run: tuple[int, str, str]):
+        seed, data, method = run
+        share = shares.get()
+        try:
+            measure_run(seed, data, method, options[data] | METHODS[method], share)
+        finally:
+            shares.put(share)
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for _ in tqdm(pool.map(measure, runs), total=len(runs), unit="run"):
+            pass
 
 
-def commit() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
+def record_path(seed: int, data: str, method: str) -> Path:
+    return RUNS / f"{data}-{method}-{seed}.json".replace(" ", "_")
 
 
-def write_record(path: Path, record: dict):
-    record |= {"machine": machine(), "date": date.today().isoformat(), "commit": commit()}
-    path.write_text(json.dumps(record, indent=1) + "\n")
+def data_options(data: str, args: BenchmarkArguments) -> dict:
+    """Options of scripts/train.py that are the data's: its recipe and where the data and the encoder are."""
+    options = dict(DATA[data])
+    recipe = yaml.safe_load((ROOT / "configs" / f"{options.pop('config')}.yaml").read_text())
+    if data == "camvid" or data.startswith("voc"):
+        place = args.camvid if data == "camvid" else args.voc
+        if place is None:
+            raise ValueError(f"--data {data} needs --{data.partition('-')[0]}, a Hub id or folder.")
+        options["dataset_name"] = place
+    if data.startswith("voc"):
+        options["model_name_or_path"] = str(make_upernet(args.encoder_weights))
+    return recipe | options
 
 
-def measure_convergence(args: BenchmarkArguments, method: str, seed: int):
-    """Trains by the recipe with one method and seed, and records its scores over training."""
-    path = RESULTS / f"convergence-{args.data}-{method}-{seed}.json"
-    if path.exists():
-        return
-    output_dir = ROOT / "outputs" / "benchmark" / path.stem
-    options = [*METHODS[method], "--seed", str(seed)]
-    if args.dataset_name is not None:
-        options += ["--dataset_name", args.dataset_name]
-    command = [sys.executable, "scripts/train.py", "--config", f"configs/{args.data}.yaml", *options]
-    subprocess.run([*command, "--output_dir", str(output_dir)], cwd=ROOT, check=True)
+def make_upernet(encoder_weights: str | None) -> Path:
+    """UperNet with a fresh head on EfficientNet-Lite0 of ImageNet (strides 8, 16, 32), as a folder to train from."""
+    if encoder_weights is None:
+        raise ValueError("The VOC runs need --encoder_weights: safetensors of timm's tf_efficientnet_lite0.")
+    backbone = TimmBackboneConfig(
+        backbone="tf_efficientnet_lite0", out_indices=(2, 3, 4), use_pretrained_backbone=False
+    )
+    config = UperNetConfig(backbone_config=backbone, hidden_size=64, use_auxiliary_head=False, num_labels=21)
+    torch.manual_seed(0)
+    model = UperNetForSemanticSegmentation(config)
+    missing, _ = model.backbone._backbone.load_state_dict(load_file(encoder_weights), strict=False)
+    if missing:
+        raise ValueError(f"--encoder_weights {encoder_weights} lacks {len(missing)} tensors, {missing[0]} the first.")
+    folder = OUTPUTS / "upernet"
+    model.save_pretrained(folder)
+    SegformerImageProcessor(image_mean=[127 / 255] * 3, image_std=[128 / 255] * 3).save_pretrained(folder)
+    return folder
+
+
+def measure_run(seed: int, data: str, method: str, options: dict, cores: set[int]):
+    """Trains in a process of its own, on these cores, and writes the record."""
+    path = record_path(seed, data, method)
+    output_dir = OUTPUTS / path.stem
+    options = options | {"seed": seed, "output_dir": str(output_dir), "disable_tqdm": True}
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with open(output_dir / "log.txt", "a") as log:
+        subprocess.run(
+            [sys.executable, "scripts/train.py", *as_command_line(options)],
+            cwd=ROOT,
+            check=True,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
     history = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
     results = json.loads((output_dir / "all_results.json").read_text())
     logs = [entry for entry in history if "loss" in entry]
+    by_reward = options.get("objective") != "cross_entropy"
     record = {
-        "data": args.data,
+        "data": data,
         "method": method,
         "seed": seed,
         "steps": logs[-1]["step"],
+        "learning_rate": options["learning_rate"],
+        "reward": " + ".join(options["reward_funcs"]) if by_reward else None,
+        "num_samples": options["num_samples"] if by_reward else None,
+        "scales": options["scales"] if by_reward else None,
         "reward_queries": logs[-1].get("reward_queries", 0),
         "val_mean_iou": results["eval_mean_iou"],
+        "val_mean_accuracy": results["eval_mean_accuracy"],
+        "val_overall_accuracy": results["eval_overall_accuracy"],
         "seconds": results["train_runtime"],
         "curve": [[entry["step"], entry["eval_mean_iou"]] for entry in history if "eval_mean_iou" in entry],
     }
-    write_record(path, record)
+    write_record(path, record | {"machine": machine(len(cores))})
 
 
 def measure_step_time(
     size: int = 512, batch_size: int = 2, num_classes: int = 21, num_samples: int = 8, pairs: int = 15
 ):
     """Times a training step of each trainer in turn, SegFormer-B0; records the median of the ratios of the pairs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(cores)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     generator = torch.Generator().manual_seed(0)
     inputs = {
         "pixel_values": torch.randn(batch_size, 3, size, size, generator=generator),
@@ -153,35 +248,6 @@ def measure_step_time(
     record["median_seconds"] = {name: statistics.median(pair[name] for pair in times) for name in steps}
     record |= {"median_ratio": statistics.median(ratios), "min_ratio": min(ratios), "max_ratio": max(ratios)}
     write_record(RESULTS / "step_time.json", record)
-
-
-def write_tables():
-    """From all records of convergence: docs/results/convergence.md, and a plot of the curves for each data set."""
-    records = pd.DataFrame([json.loads(path.read_text()) for path in sorted(RESULTS.glob("convergence-*.json"))])
-    if records.empty:
-        return
-    table = records.groupby(["data", "method"]).agg(
-        steps=("steps", "first"),
-        queries=("reward_queries", "first"),
-        seeds=("seed", "nunique"),
-        mean=("val_mean_iou", "mean"),
-        lowest=("val_mean_iou", "min"),
-        highest=("val_mean_iou", "max"),
-    )
-    baseline = table["mean"].xs("cross-entropy", level="method").reindex(table.index.get_level_values("data"))
-    table["over cross-entropy"] = table["mean"] / baseline.to_numpy()
-    (RESULTS / "convergence.md").write_text(table.reset_index().to_markdown(index=False, floatfmt=".4f") + "\n")
-    for data, runs in records.groupby("data"):
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axis = figure.subplots()
-        for index, (method, group) in enumerate(runs.groupby("method")):
-            for number, curve in enumerate(group["curve"]):
-                label = method if number == 0 else None
-                axis.plot(*zip(*curve, strict=True), color=f"C{index}", marker="o", markersize=3, label=label)
-        axis.set(title=data, xlabel="step", ylabel="validation mean IoU")
-        axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
-        figure.savefig(RESULTS / f"convergence-{data}.png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,24 @@ def train(out, recipe):
     Path("loaded.txt").write_text(type(loaded["model"]).__name__)
 
 
+def dry_run(out, recipe):
+    """Two steps of a recipe of configs/, small stand-ins under the names of the encoder and the data that it reads."""
+    import yaml
+    from conftest import TINY
+    from transformers import SegformerConfig, SegformerForImageClassification, SegformerImageProcessor
+
+    from rss_hf.data import load_shapes
+
+    os.chdir(out)
+    names = yaml.safe_load((ROOT / "configs" / recipe).read_text())
+    SegformerForImageClassification(SegformerConfig(**TINY)).push_to_hub(names["model_name_or_path"])
+    SegformerImageProcessor().push_to_hub(names["model_name_or_path"])
+    load_shapes(size=32, num_train=4, num_validation=2).push_to_hub(names["dataset_name"])
+    smaller = ["--image_size", 32, 32, "--max_steps", 2, "--per_device_train_batch_size", 2, "--num_samples", 2]
+    smaller += ["--bf16", "false", "--dataloader_num_workers", 0, "--use_cpu", "true"]
+    script("train", "--config", ROOT / "configs" / recipe, *smaller)
+
+
 def live(out):
     """A private repository of the token's user on the real Hub: made, pushed to, loaded from, deleted."""
     import torch

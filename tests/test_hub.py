@@ -145,6 +145,16 @@ hub_revision: tiny
     assert result.metric_value == round(results["eval_mean_iou"], 4)
 
 
+@pytest.mark.parametrize("recipe", ["voc_image_level.yaml", "voc_pixel_level.yaml"])
+def test_a_recipe_for_the_real_hub_runs_dry(client, tmp_path, recipe):
+    client("dry_run", tmp_path, recipe)
+    out = tmp_path / "outputs" / recipe.removesuffix(".yaml")
+    assert 0 <= json.loads((out / "all_results.json").read_text())["eval_mean_iou"] <= 1
+    history = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    assert history[-1]["step"] == 2
+    assert json.loads((out / "config.json").read_text())["id2label"]["20"] == "tvmonitor"
+
+
 FAULTS = [
     {"kind": "drop", "at": 0},  # no repository can be made as training begins
     {"kind": "status", "status": 401, "at": 0, "times": 4},

@@ -1,0 +1,96 @@
+"""From the records of scripts/benchmark.py to the tables and plots of docs/results.md."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "results.md"
+RESULTS = ROOT / "docs" / "results"
+RUNS = RESULTS / "runs"
+
+
+def machine(cores: int | None = None) -> str:
+    """What measures: the GPU, or as many cores, by default those this process may use."""
+    cores = len(os.sched_getaffinity(0)) if cores is None else cores
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores} CPU core{'s' * (cores > 1)}"
+    return f"{device}, {platform.machine()}, torch {torch.__version__}"
+
+
+def commit() -> str:
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def write_record(path: Path, record: dict):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"machine": machine(), "date": date.today().isoformat(), "commit": commit()} | record
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def write_tables(suites: dict[str, list[str]]):
+    """
+    Replaces what stands between `<!-- SUITE DATA -->` and `<!-- end -->` in docs/results.md by the table of that
+    suite's methods on that data, and draws their validation mIoU over training.
+
+    Args:
+        suites (`dict[str, list[str]]`): the methods of each suite, in the order of its table.
+    """
+    runs = pd.DataFrame([json.loads(path.read_text()) for path in sorted(RUNS.glob("*.json"))])
+    page = PAGE.read_text()
+    for suite, methods in suites.items():
+        for data in runs["data"].unique():
+            opening, closing = f"<!-- {suite} {data} -->\n", "<!-- end -->"
+            if opening in page:
+                chosen = runs[(runs["data"] == data) & runs["method"].isin(methods)]
+                before, _, rest = page.partition(opening)
+                page = f"{before}{opening}{table(chosen, methods)}\n{closing}{rest.partition(closing)[2]}"
+                plot_curves(chosen, methods, f"{suite}, {data}", RESULTS / f"{suite}-{data}.png")
+    PAGE.write_text(page)
+
+
+def table(runs: pd.DataFrame, methods: list[str]) -> str:
+    """A line a method: mean and spread of validation scores over seeds, and the ratio to cross-entropy."""
+    columns = {
+        "steps": ("steps", "first"),
+        "K": ("num_samples", "first"),
+        "reward queries": ("reward_queries", "first"),
+        "seeds": ("seed", "nunique"),
+        "mIoU": ("val_mean_iou", "mean"),
+        "lowest": ("val_mean_iou", "min"),
+        "highest": ("val_mean_iou", "max"),
+        "mean accuracy": ("val_mean_accuracy", "mean"),
+        "accuracy": ("val_overall_accuracy", "mean"),
+        "seconds": ("seconds", "median"),
+    }
+    rows = runs.groupby("method").agg(**columns).reindex([m for m in methods if m in set(runs["method"])])
+    if "cross-entropy" in rows.index:
+        rows["over cross-entropy"] = rows["mIoU"] / rows["mIoU"]["cross-entropy"]
+    formats = dict.fromkeys(["mIoU", "lowest", "highest", "mean accuracy", "accuracy", "over cross-entropy"], "{:.3f}")
+    formats |= dict.fromkeys(["steps", "K", "reward queries", "seeds", "seconds"], "{:.0f}")
+    for column in rows:
+        rows[column] = [formats[column].format(value) if value == value else "" for value in rows[column]]
+    return rows.reset_index().to_markdown(index=False, disable_numparse=True)
+
+
+def plot_curves(runs: pd.DataFrame, methods: list[str], title: str, path: Path):
+    """Validation mIoU over training, one colour a method and one line a seed."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    for index, method in enumerate(methods):
+        for number, curve in enumerate(runs["curve"][runs["method"] == method]):
+            label = method if number == 0 else None
+            axis.plot(*zip(*curve, strict=True), color=f"C{index}", marker="o", markersize=3, label=label)
+    axis.set(title=title, xlabel="step", ylabel="validation mean IoU")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,62 @@
+"""The benchmark's tables say what its records hold, and every method of it is one that scripts/train.py takes."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rss_hf import RSSConfig
+
+
+ROOT = Path(__file__).parents[1]
+pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
+sys.path.append(str(ROOT / "scripts"))  # after all else: scripts/evaluate.py is not to hide the package of that name
+
+import benchmark  # noqa: E402
+import benchmark_tables  # noqa: E402
+
+
+def write_run(folder, method, seed, score):
+    record = {"data": "shapes", "method": method, "seed": seed, "steps": 2, "val_mean_iou": score, "seconds": 7.4}
+    record |= {"val_mean_accuracy": score, "val_overall_accuracy": score, "num_samples": None, "reward_queries": 0}
+    if method != "cross-entropy":
+        record |= {"num_samples": 4, "reward_queries": 1000}
+    record["curve"] = [[1, score / 2], [2, score]]
+    (folder / f"{method}-{seed}.json").write_text(json.dumps(record))
+
+
+def test_tables_are_written_between_their_marks(tmp_path, monkeypatch):
+    page, runs = tmp_path / "results.md", tmp_path / "runs"
+    runs.mkdir()
+    monkeypatch.setattr(benchmark_tables, "PAGE", page)
+    monkeypatch.setattr(benchmark_tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(benchmark_tables, "RUNS", runs)
+    page.write_text("before\n<!-- headline shapes -->\nold\n<!-- end -->\nbetween <!-- end -->\n")
+    for method, seed, score in (("cross-entropy", 0, 0.5), ("image-level", 0, 0.5), ("image-level", 1, 0.6)):
+        write_run(runs, method, seed, score)
+    benchmark_tables.write_tables({"headline": ["image-level", "cross-entropy", "pixel-level"], "other": ["K=2"]})
+    text = page.read_text()
+    assert text.startswith("before\n<!-- headline shapes -->\n| method") and "old" not in text
+    assert text.endswith("|\n<!-- end -->\nbetween <!-- end -->\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert [row[0] for row in rows] == ["method", rows[1][0], "image-level", "cross-entropy"]
+    cells = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+    assert [cells[0][name] for name in ("K", "reward queries", "seeds", "mIoU")] == ["4", "1000", "2", "0.550"]
+    assert [cells[0][name] for name in ("lowest", "highest", "over cross-entropy")] == ["0.500", "0.600", "1.100"]
+    assert [cells[1][name] for name in ("K", "reward queries", "over cross-entropy")] == ["", "0", "1.000"]
+    assert (tmp_path / "headline-shapes.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("method", benchmark.METHODS)
+def test_every_method_is_a_configuration(method, tmp_path):
+    for data in benchmark.DATA.values():
+        recipe = yaml.safe_load((ROOT / "configs" / f"{data['config']}.yaml").read_text())
+        options = recipe | data | benchmark.METHODS[method]
+        known = {name: value for name, value in options.items() if name in RSSConfig.__dataclass_fields__}
+        RSSConfig(**known | {"output_dir": str(tmp_path), "use_cpu": True})
+
+
+def test_every_suite_names_methods():
+    assert {method for methods in benchmark.SUITES.values() for method in methods} == set(benchmark.METHODS)
