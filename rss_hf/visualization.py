@@ -2,6 +2,7 @@
 
 from os import PathLike
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -60,6 +61,21 @@ def overlay(
         raise ValueError(f"image is {image.size} but mask is {colours.size} (width, height): predict at image size.")
     opacity = colours.point([round(VOID * alpha)] * VOID + [0], "L")
     return Image.composite(colours.convert("RGB"), image.convert("RGB"), opacity)
+
+
+def heat_map(values: np.ndarray | torch.Tensor, maximum: float) -> Image.Image:
+    """
+    A map of numbers as a picture, dark for 0 and bright for `maximum`; numbers outside take the nearer end's colour.
+
+    Args:
+        values (`np.ndarray` or `torch.Tensor` of shape `(H, W)`): floats.
+        maximum (`float`): above 0.
+
+    Returns:
+        `PIL.Image.Image`: of mode RGB and size (W, H).
+    """
+    colours = matplotlib.colormaps["inferno"](np.asarray(values) / maximum, bytes=True)  # (H, W, 4)
+    return Image.fromarray(colours[..., :3])
 
 
 def comparison_sheet(

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from PIL import Image, ImageOps
 from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from rss_hf.cli import parse_args
 from rss_hf.data import voc_palette
 from rss_hf.data.hub import IMAGE_SUFFIXES
+from rss_hf.data.images import open_image
 from rss_hf.evaluation import predict_maps
 from rss_hf.visualization import colorize, overlay
 
@@ -81,15 +81,6 @@ def output_paths(images: list[Path], output_dir: Path) -> list[tuple[Path, Path]
     if count > 1:
         raise ValueError(f"{path} would be written for {count} of the images: rename those with names alike.")
     return outputs
-
-
-def open_image(path: Path) -> Image.Image:
-    """The image as it is meant to be seen: turned as its EXIF tag says, mode RGB."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError) as error:  # Pillow calls some damaged files a SyntaxError
-        raise ValueError(f"{path} cannot be read as an image: {error}. Replace or remove the file.") from error
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from rss_hf.evaluation import evaluate_model, predict_maps, predict_probabilities
+from rss_hf.evaluation import evaluate_model, predict_maps, predict_maps_and_entropies, predict_probabilities
 from rss_hf.metrics import confusion_matrix, segmentation_scores
 
 
@@ -142,6 +142,16 @@ def test_a_window_of_the_image_or_larger_is_the_whole_image(images):
     for window in [(16, 20), (64, 64)]:
         windowed = predict_probabilities(model, images, [(16, 20)] * 5, window=window)
         torch.testing.assert_close(windowed, expected)
+
+
+@pytest.mark.parametrize("views", [{}, {"flip": True}, {"flip": True, "window": (8, 10)}], ids=str)
+def test_entropies_come_with_the_same_maps(images, views):
+    pairs = predict_maps_and_entropies(ToyModel(), images, SIZES, **views)
+    assert all(map(torch.equal, [map_ for map_, _ in pairs], predict_maps(ToyModel(), images, SIZES, **views)))
+    for (_, entropy), distribution in zip(
+        pairs, predict_probabilities(ToyModel(), images, SIZES, **views), strict=True
+    ):
+        torch.testing.assert_close(entropy, torch.distributions.Categorical(distribution.movedim(0, -1)).entropy())
 
 
 def test_certain_windows_are_upsampled_without_nan(images):

@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
-from rss_hf.data import voc_palette
+from rss_hf.data import open_image, voc_palette
 from rss_hf.evaluation import predict_maps
 from rss_hf.visualization import overlay
 
@@ -62,12 +62,12 @@ def test_a_folder_of_images_of_any_mode_and_size(predict, model_dir, tmp_path):
     (tmp_path / "in" / "notes.txt").write_text("not an image")
     save_photo(tmp_path / "in" / "a.png")
     save_photo(tmp_path / "in" / "b.PNG", (23, 41), "L")
-    save_photo(tmp_path / "in" / "c.webp", (64, 64), "RGBA", lossless=True)
+    save_photo(tmp_path / "in" / "c.webp", (64, 64), "RGBA", lossless=True)  # seen over white
     predict("--input", tmp_path / "in", "--output_dir", tmp_path / "out" / "deep")
     outputs = sorted(path.name for path in (tmp_path / "out" / "deep").iterdir())
     assert outputs == [f"{name}{end}.png" for name in "abc" for end in ("", "_overlay")]
     for source in ("a.png", "b.PNG", "c.webp"):
-        image = Image.open(tmp_path / "in" / source).convert("RGB")
+        image = open_image(tmp_path / "in" / source)
         mask = Image.open(tmp_path / "out" / "deep" / f"{source[0]}.png")
         assert mask.mode == "P" and mask.size == image.size
         assert np.array_equal(mask, expected_mask(model_dir, image))

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from rss_hf.data import voc_palette
-from rss_hf.visualization import colorize, comparison_sheet, overlay, training_curves
+from rss_hf.visualization import colorize, comparison_sheet, heat_map, overlay, training_curves
 
 
 @pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
@@ -36,6 +36,13 @@ def test_overlay_mixes_colours_and_leaves_void_alone():
     assert np.array_equal(overlay(image, mask, voc_palette(2), alpha=1.0).getpixel((1, 0)), (128, 0, 0))
     with pytest.raises(ValueError, match=r"image is \(3, 1\) but mask is \(1, 3\)"):
         overlay(image, mask.T, voc_palette())
+
+
+def test_heat_map_brightens_towards_the_maximum():
+    picture = heat_map(torch.tensor([[-1.0, 0.0, 1.0], [1.5, 2.0, 9.0]]), maximum=2.0)
+    assert picture.mode == "RGB" and picture.size == (3, 2)
+    brightness = np.asarray(picture).astype(int).sum(axis=-1).flatten()
+    assert brightness[0] == brightness[1] < brightness[2] < brightness[3] < brightness[4] == brightness[5]
 
 
 def test_comparison_sheet_shows_the_masks_in_their_colours(tmp_path):
