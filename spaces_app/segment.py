@@ -19,9 +19,8 @@ MAX_PROBABILITIES = 260_000_000  # classes times pixels of an image and its mirr
 MIN_WINDOW = 32  # pixels
 MAX_WINDOWS = 256
 
-computing = (
-    threading.Lock()
-)  # one model at work at a time: memory is that of one image, and CPU threads do not compete
+# One model at work at a time: memory is that of one image, and CPU threads do not compete.
+computing = threading.Lock()
 
 
 @dataclass(frozen=True)
