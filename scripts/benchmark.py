@@ -34,7 +34,7 @@ from rss_hf.cli import as_command_line, parse_args
 
 
 OUTPUTS = ROOT / "outputs" / "benchmark"
-SHORT = {"config": "shapes", "max_steps": 200, "eval_steps": 50}
+SHORT = {"config": "shapes", "max_steps": 200, "eval_steps": 50, "num_samples": 16, "scales": [4]}
 DATA = {
     "shapes": {"config": "shapes"},
     "shapes-short": SHORT,
@@ -49,7 +49,7 @@ PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
-    "pixel-level": {"reward_funcs": ["pixel_match"]},
+    "pixel-level": {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0},
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
     "leave-one-out": PLAIN,
     "GRPO-style": {"advantage_normalization": "group", "entropy_coef": 0},
@@ -86,6 +86,7 @@ class BenchmarkArguments:
     data: list[str] = field(default_factory=lambda: ["shapes"], metadata={"help": "Which data.", "choices": [*DATA]})
     methods: list[str] | None = field(default=None, metadata={"help": "Only these lines of the table."})
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run for each method and seed."})
+    learning_rate: float | None = field(default=None, metadata={"help": "Instead of the one of the data's recipe."})
     jobs: int = field(default=1, metadata={"help": "Runs at a time; on a CPU each has its share of the cores."})
     camvid: str | None = field(default=None, metadata={"help": "Hub id or folder of CamVid."})
     voc: str | None = field(default=None, metadata={"help": "Hub id or folder of PASCAL VOC or of a part of it."})
@@ -108,7 +109,8 @@ def measure_suite(args: BenchmarkArguments):
     methods = args.methods or SUITES[args.suite]
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"--methods {sorted(unknown)}: the methods are {list(METHODS)}.")
-    runs = [run for run in itertools.product(args.seeds, args.data, methods) if not record_path(*run).exists()]
+    runs = list(itertools.product(args.seeds, args.data, methods))
+    runs = [run for run in runs if not record_path(*run, args.learning_rate).exists()]
     options = {data: data_options(data, args) for data in {data for _, data, _ in runs}}
     shares = queue.Queue()
     cores = sorted(os.sched_getaffinity(0))
@@ -116,10 +118,11 @@ def measure_suite(args: BenchmarkArguments):
         shares.put(set(cores[job :: args.jobs]))
 
     def measure(run: tuple[int, str, str]):
-        seed, data, method = run
+        data, method = run[1:]
         share = shares.get()
+        rate = {} if args.learning_rate is None else {"learning_rate": args.learning_rate}
         try:
-            measure_run(seed, data, method, options[data] | METHODS[method], share)
+            measure_run(record_path(*run, args.learning_rate), *run, options[data] | METHODS[method] | rate, share)
         finally:
             shares.put(share)
 
@@ -128,8 +131,9 @@ def measure_suite(args: BenchmarkArguments):
             pass
 
 
-def record_path(seed: int, data: str, method: str) -> Path:
-    return RUNS / f"{data}-{method}-{seed}.json".replace(" ", "_")
+def record_path(seed: int, data: str, method: str, learning_rate: float | None) -> Path:
+    rate = "" if learning_rate is None else f"-lr{learning_rate:g}"
+    return RUNS / f"{data}-{method}-{seed}{rate}.json".replace(" ", "_")
 
 
 def data_options(data: str, args: BenchmarkArguments) -> dict:
@@ -165,9 +169,8 @@ def make_upernet(encoder_weights: str | None) -> Path:
     return folder
 
 
-def measure_run(seed: int, data: str, method: str, options: dict, cores: set[int]):
-    """Trains in a process of its own, on these cores, and writes the record."""
-    path = record_path(seed, data, method)
+def measure_run(path: Path, seed: int, data: str, method: str, options: dict, cores: set[int]):
+    """Trains in a process of its own, on these cores, and writes the record to `path`."""
     output_dir = OUTPUTS / path.stem
     options = options | {"seed": seed, "output_dir": str(output_dir), "disable_tqdm": True}
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,10 @@ def write_tables(suites: dict[str, list[str]]):
 
 
 def table(runs: pd.DataFrame, methods: list[str]) -> str:
-    """A line a method: mean and spread of validation scores over seeds, and the ratio to cross-entropy."""
+    """
+    A line for each method and learning rate: mean and spread of validation scores over seeds, and the ratio to
+    cross-entropy at its best learning rate.
+    """
     columns = {
         "steps": ("steps", "first"),
         "K": ("num_samples", "first"),
@@ -72,22 +75,32 @@ def table(runs: pd.DataFrame, methods: list[str]) -> str:
         "accuracy": ("val_overall_accuracy", "mean"),
         "seconds": ("seconds", "median"),
     }
-    rows = runs.groupby("method").agg(**columns).reindex([m for m in methods if m in set(runs["method"])])
-    if "cross-entropy" in rows.index:
-        rows["over cross-entropy"] = rows["mIoU"] / rows["mIoU"]["cross-entropy"]
+    rows = runs.groupby(["method", "learning_rate"]).agg(**columns).reset_index()
+    rows = rows.sort_values("method", key=lambda names: names.map(methods.index), kind="stable")
+    supervised = rows["mIoU"][rows["method"] == "cross-entropy"]
+    if not supervised.empty:
+        rows["over cross-entropy"] = rows["mIoU"] / supervised.max()
     formats = dict.fromkeys(["mIoU", "lowest", "highest", "mean accuracy", "accuracy", "over cross-entropy"], "{:.3f}")
     formats |= dict.fromkeys(["steps", "K", "reward queries", "seeds", "seconds"], "{:.0f}")
-    for column in rows:
+    formats["learning_rate"] = "{:g}"
+    for column in formats.keys() & set(rows):
         rows[column] = [formats[column].format(value) if value == value else "" for value in rows[column]]
-    return rows.reset_index().to_markdown(index=False, disable_numparse=True)
+    return rows.to_markdown(index=False, disable_numparse=True)
+
+
+def best_rate(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of one method's runs, those at the learning rate whose mean score is best."""
+    means = runs.groupby("learning_rate")["val_mean_iou"].mean()
+    return runs[runs["learning_rate"] == means.idxmax()] if len(means) else runs
 
 
 def plot_curves(runs: pd.DataFrame, methods: list[str], title: str, path: Path):
-    """Validation mIoU over training, one colour a method and one line a seed."""
+    """Validation mIoU over training, one colour a method, at its best learning rate, and one line a seed."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     for index, method in enumerate(methods):
-        for number, curve in enumerate(runs["curve"][runs["method"] == method]):
+        best = best_rate(runs[runs["method"] == method])
+        for number, curve in enumerate(best["curve"]):
             label = method if number == 0 else None
             axis.plot(*zip(*curve, strict=True), color=f"C{index}", marker="o", markersize=3, label=label)
     axis.set(title=title, xlabel="step", ylabel="validation mean IoU")
