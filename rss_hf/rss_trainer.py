@@ -136,9 +136,9 @@ class RSSTrainer(SegmentationTrainer):
         for name, values in rewards.items():
             by_sample = values.nanmean((2, 3))  # (K, B)
             self._add(f"reward/{name}/mean", by_sample)
-            self._add(f"reward/{name}/std", by_sample.std(0))
+            self._add(f"reward/{name}/std", sample_std(by_sample))
         by_sample = total.nanmean((2, 3))
-        deviation = by_sample.std(0)
+        deviation = sample_std(by_sample)
         self._add("reward", by_sample)
         self._add("reward_std", deviation)
         self._add("advantage_std", advantages.square().mean().sqrt())
@@ -166,3 +166,8 @@ class RSSTrainer(SegmentationTrainer):
 
     def _queries_per_step(self) -> int:
         return self.args.num_samples * self.get_total_train_batch_size(self.args)
+
+
+def sample_std(by_sample: torch.Tensor) -> torch.Tensor:
+    """Standard deviation (B,) over the K samples of (K, B); NaN, without torch's warning, where K is 1."""
+    return by_sample.std(0) if len(by_sample) > 1 else torch.full_like(by_sample[0], torch.nan)

@@ -162,6 +162,15 @@ def test_what_is_logged(new_policy, tmp_path):
         assert entry["reward/constant/std"] == 0
 
 
+def test_plain_reinforce_weighs_the_log_probability_of_one_sample_by_its_reward(new_policy, tmp_path):
+    """A constant reward, which a baseline would take away, moves it: the loss is -0.1 log pi(a)."""
+    options = {"credit": "none", "num_samples": 1, "advantage_normalization": "none", "entropy_coef": 0.0}
+    trainer = train(new_policy(), tmp_path, reward_funcs=[constant], max_steps=1, **options)
+    [[loss, grad_norm, std, entropy]] = logged(trainer, "loss", "grad_norm", "reward_std", "entropy")
+    # Near uniform over 3 classes, the mean of -log pi over 512 sampled sites is the entropy to a few percent.
+    assert loss == pytest.approx(0.1 * entropy, rel=0.05) and grad_norm > 0 and math.isnan(std)
+
+
 def test_images_without_valid_pixels_teach_nothing(new_policy, tmp_path):
     trainer = train(new_policy(), tmp_path, Scenes(8, empty=range(8)), entropy_coef=0.0, weight_decay=0.0)
     assert torch.equal(weights(trainer), torch.cat([p.detach().flatten() for p in new_policy().parameters()]))
