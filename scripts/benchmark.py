@@ -3,8 +3,8 @@ Measures. One command a table; each run leaves one JSON record in docs/results/r
 repeated, so that a command that was stopped goes on where it was. The tables and plots of docs/results.md are made
 from the records.
 
-    python scripts/benchmark.py --suite headline --data shapes --seeds 0
-    python scripts/benchmark.py --suite headline --data shapes camvid voc-frozen --seeds 0 1 2 --jobs 2 \\
+    python scripts/benchmark.py --suite convergence --data shapes --seeds 0
+    python scripts/benchmark.py --suite convergence --data shapes camvid voc-frozen --seeds 0 1 2 --jobs 2 \\
         --camvid FOLDER_OR_ID --voc FOLDER_OR_ID --encoder_weights tf_efficientnet_lite0.safetensors
     python scripts/benchmark.py --suite step_time
     python scripts/benchmark.py --suite tables
@@ -69,7 +69,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "PSD, grid 128": PSD | {"scales": [1]},
 }
 SUITES = {
-    "headline": ["cross-entropy", "image-level", "pixel-level"],
+    "convergence": ["cross-entropy", "image-level", "pixel-level"],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],

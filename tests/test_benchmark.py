@@ -34,13 +34,13 @@ def test_tables_are_written_between_their_marks(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark_tables, "PAGE", page)
     monkeypatch.setattr(benchmark_tables, "RESULTS", tmp_path)
     monkeypatch.setattr(benchmark_tables, "RUNS", runs)
-    page.write_text("before\n<!-- headline shapes -->\nold\n<!-- end -->\nbetween <!-- end -->\n")
+    page.write_text("before\n<!-- convergence shapes -->\nold\n<!-- end -->\nbetween <!-- end -->\n")
     for method, seed, score in (("cross-entropy", 0, 0.5), ("image-level", 0, 0.5), ("image-level", 1, 0.6)):
         write_run(runs, method, seed, score)
     write_run(runs, "cross-entropy", 0, 0.25, learning_rate=1e-2)
-    benchmark_tables.write_tables({"headline": ["image-level", "cross-entropy", "pixel-level"], "other": ["K=2"]})
+    benchmark_tables.write_tables({"convergence": ["image-level", "cross-entropy", "pixel-level"], "other": ["K=2"]})
     text = page.read_text()
-    assert text.startswith("before\n<!-- headline shapes -->\n| method") and "old" not in text
+    assert text.startswith("before\n<!-- convergence shapes -->\n| method") and "old" not in text
     assert text.endswith("|\n<!-- end -->\nbetween <!-- end -->\n")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert [row[0] for row in rows] == ["method", rows[1][0], "image-level", "cross-entropy", "cross-entropy"]
@@ -49,7 +49,7 @@ def test_tables_are_written_between_their_marks(tmp_path, monkeypatch):
     assert [cells[0][name] for name in ("lowest", "highest", "over cross-entropy")] == ["0.500", "0.600", "1.100"]
     assert [cells[1][name] for name in ("K", "reward queries", "over cross-entropy")] == ["", "0", "1.000"]
     assert [cells[2][name] for name in ("learning_rate", "mIoU", "over cross-entropy")] == ["0.01", "0.250", "0.500"]
-    assert (tmp_path / "headline-shapes.png").stat().st_size > 1000
+    assert (tmp_path / "convergence-shapes.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("method", benchmark.METHODS)
