@@ -72,6 +72,8 @@ class SegmentationTrainer(HubPushMixin, Trainer):
     ):
         self.data_source = data_source
         args = SegmentationConfig("trainer_output") if args is None else args
+        if not isinstance(args, SegmentationConfig):
+            raise TypeError(f"args must be a SegmentationConfig or an RSSConfig, got a {type(args).__name__}.")
         super().__init__(model, args, data_collator, **kwargs)
         if self.args.encoder_learning_rate is not None:
             fix_statistics(find_encoder(self.model))

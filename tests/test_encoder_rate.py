@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_architectures import mobilenet
 from test_rss_trainer import train, weights
+from transformers import TrainingArguments
 
 from rss_hf import SegmentationConfig, SegmentationTrainer
 from rss_hf.segmentation_trainer import find_encoder
@@ -65,6 +66,11 @@ def test_it_resumes_bit_for_bit(tmp_path):
     whole = train(make_mobilenet(), tmp_path, **options)
     resumed = train(make_mobilenet(), tmp_path, resume=str(tmp_path / "checkpoint-2"), **options)
     assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_other_arguments_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="must be a SegmentationConfig or an RSSConfig, got a TrainingArguments"):
+        SegmentationTrainer(model=make_mobilenet(), args=TrainingArguments(str(tmp_path), use_cpu=True))
 
 
 def test_a_model_without_an_encoder_is_refused(tmp_path):
