@@ -1,5 +1,7 @@
 """The policy-gradient loss, in memory that does not grow with the number of samples."""
 
+from typing import NamedTuple
+
 import torch
 
 from .policy import PixelPolicy
@@ -22,21 +24,51 @@ def action_weights(actions: torch.Tensor, advantages: torch.Tensor, num_actions:
     return weights.scatter_add_(1, actions.transpose(0, 1), advantages.expand(actions.shape).transpose(0, 1))
 
 
-def policy_gradient_loss(policy: PixelPolicy, actions: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+class Experience(NamedTuple):
     """
-    The REINFORCE surrogate, -(1/KBN) sum_k,b,p A_k[b, p] log pi(a_k[b, p]): a mean over K samples, B images and the N
-    sites of the grid, so that its gradient keeps its scale when the grid or K changes. Written -<W, log pi> / KBN with
-    [`action_weights`], it holds one (B, C, h, w) tensor whatever K is.
+    What a batch's samples taught: all that the loss needs of them, in memory that does not grow with K.
 
-    Its gradient is the policy gradient; its value is near 0 on-policy and says nothing of progress.
+    Attributes:
+        positive (`torch.Tensor` of shape `(B, C, h, w)`): [`action_weights`] of the advantages above 0, over K B h w.
+        negative (`torch.Tensor` of shape `(B, C, h, w)`): the same of those below 0.
+        log_probs (`torch.Tensor` of shape `(B, C, h, w)`): of the policy that drew the samples.
+    """
+
+    positive: torch.Tensor
+    negative: torch.Tensor
+    log_probs: torch.Tensor
+
+    @classmethod
+    def of_samples(cls, policy: PixelPolicy, actions: torch.Tensor, advantages: torch.Tensor) -> "Experience":
+        """
+        Args:
+            policy (`PixelPolicy`): B images, C actions, N = h w sites.
+            actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps drawn from the policy.
+            advantages (`torch.Tensor` of shape `(K, B, h, w)` or `(K, B, 1, 1)`): float.
+        """
+        advantages = advantages.detach() / actions.numel()
+        positive = action_weights(actions, advantages.clamp(min=0), policy.num_actions)
+        negative = action_weights(actions, advantages.clamp(max=0), policy.num_actions)
+        return cls(positive, negative, policy.log_probs.detach())
+
+
+def policy_gradient_loss(policy: PixelPolicy, experience: Experience, epsilon: float) -> torch.Tensor:
+    """
+    The clipped surrogate of PPO, -(1/KBN) sum_k,b,p min(r A_k, clip(r, 1 - epsilon, 1 + epsilon) A_k) with the ratio
+    r = pi(a_k[b, p]) / pi_old(a_k[b, p]) of each site: a mean over K samples, B images and the N sites of the grid, so
+    that its gradient keeps its scale when the grid or K changes. What is clipped depends on the class and on the
+    sign of its advantage only, so that sums over the samples of a class suffice, whatever K is.
+
+    For the policy that drew the samples its gradient is the policy gradient (REINFORCE).
 
     Args:
-        policy (`PixelPolicy`): B images, C actions, N = h w sites.
-        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps drawn from the policy.
-        advantages (`torch.Tensor` of shape `(K, B, h, w)` or `(K, B, 1, 1)`): float, no gradient flows through them.
+        policy (`PixelPolicy`): of the same images and grid as the experience.
+        experience (`Experience`): of this policy or of an earlier one.
+        epsilon (`float`): above 0.
 
     Returns:
         `torch.Tensor` of shape `()`.
     """
-    weights = action_weights(actions, advantages.detach(), policy.num_actions)
-    return -(weights * policy.log_probs).sum() / actions.numel()
+    ratios = (policy.log_probs - experience.log_probs).exp()
+    gained = experience.positive * ratios.clamp(max=1 + epsilon)
+    return -(gained + experience.negative * ratios.clamp(min=1 - epsilon)).sum()

@@ -28,6 +28,11 @@ class RSSConfig(SegmentationConfig):
 
     num_samples (`int`, *optional*, defaults to 16):
         K, the action maps drawn and scored for each image and step.
+    num_iterations (`int`, *optional*, defaults to 1):
+        Steps in a row on each batch and its samples: only the first of them draws and scores any.
+    epsilon (`float`, *optional*, defaults to 0.2):
+        PPO's clipping: how far a site's probability ratio may move from 1 before a sample stops to count, where
+        `num_iterations` is above 1.
     scales (`list[int]`, *optional*, defaults to `[4]`):
         PSR: strides in pixels of the action grid, coarse to fine.
     scale_schedule (`str`, *optional*, defaults to `"progress"`):
@@ -61,6 +66,10 @@ class RSSConfig(SegmentationConfig):
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
     num_samples: int = field(default=16, metadata={"help": "K, action maps drawn for each image."})
+    num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
+    epsilon: float = field(
+        default=0.2, metadata={"help": "Clipping of probability ratios for num_iterations above 1."}
+    )
     scales: list[int] = field(
         default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}
     )
@@ -87,6 +96,16 @@ class RSSConfig(SegmentationConfig):
             raise ValueError(
                 f"num_samples must be at least 2, for samples are compared, or 1 with credit='none'; got "
                 f"{self.num_samples} with credit={self.credit!r}."
+            )
+        if self.num_iterations < 1 or self.epsilon <= 0:
+            raise ValueError(
+                "num_iterations must be at least 1 and epsilon above 0, got "
+                f"num_iterations={self.num_iterations}, epsilon={self.epsilon}."
+            )
+        if self.save_strategy == "steps" and self.save_steps % self.num_iterations:
+            raise ValueError(
+                f"save_steps={self.save_steps} must be a multiple of num_iterations={self.num_iterations}: samples "
+                "are not kept in a checkpoint, and a run resumed half-way through them would take another course."
             )
         for name, value, choices in (
             ("credit", self.credit, CREDITS),

@@ -1,14 +1,18 @@
 """The Trainer that learns from rewards: batch, model, policy, actions, rewards, advantages, loss."""
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils.data import Sampler
+from transformers.trainer_utils import has_length
 
 from .credit import couple, coupled_difference, leave_one_out, normalize, pairwise_spatial_difference
-from .loss import policy_gradient_loss
+from .loss import Experience, policy_gradient_loss
 from .policy import PixelPolicy
+from .repeat_sampler import RepeatSampler
 from .rewards import RewardSet
 from .rss_config import RSSConfig
 from .scales import ProgressiveScales, action_grid
@@ -48,6 +52,7 @@ class RSSTrainer(SegmentationTrainer):
         self.scales = ProgressiveScales(args.scales, args.scale_schedule, args.scale_warmup)
         self._generator = torch.Generator(self.accelerator.device)
         self._generator_step = None
+        self._experiences: deque[Experience] = deque(maxlen=args.gradient_accumulation_steps)
         self._sums: dict[str, torch.Tensor] = {}
 
     def training_facts(self) -> dict[str, str]:
@@ -55,7 +60,7 @@ class RSSTrainer(SegmentationTrainer):
         args, rewards = self.args, zip(self.reward_set.names, self.reward_set.weights, strict=True)
         return {
             "rewarded": " + ".join(f"{weight:g} `{name}`" for name, weight in rewards),
-            "reward queries": f"{self.state.global_step * self._queries_per_step():,} maps judged",
+            "reward queries": f"{self._reward_queries():,} maps judged",
             "maps drawn an image (K)": str(args.num_samples),
             "strides of the action grid": ", ".join(map(str, args.scales)),
             "credit, normalised over": f"{args.credit}, {args.advantage_normalization}",
@@ -70,19 +75,33 @@ class RSSTrainer(SegmentationTrainer):
 
         outputs = model(pixel_values=pixel_values)
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        stride = self.scales.stride(progress, self.state.log_history, outputs.logits.shape[1])
-        policy = PixelPolicy(outputs.logits, action_grid(size, stride))
-        actions, resampled = self._sample(policy)
-        rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
-        total = self.reward_set.total(rewards)
-        raw_advantages = self._advantages(total, actions, resampled)
-        advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
+        if self._draws_anew():
+            stride = self.scales.stride(progress, self.state.log_history, outputs.logits.shape[1])
+            policy = PixelPolicy(outputs.logits, action_grid(size, stride))
+            actions, resampled = self._sample(policy)
+            rewards = self.reward_set(
+                actions, policy.num_actions, size, references, trainer_state=self.state, **columns
+            )
+            total = self.reward_set.total(rewards)
+            raw_advantages = self._advantages(total, actions, resampled)
+            advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
+            experience = Experience.of_samples(policy, actions, advantages)
+            self._record_rewards(rewards, total, raw_advantages, policy.grid, stride)
+        else:
+            experience = self._experiences.popleft()
+            policy = PixelPolicy(outputs.logits, tuple(experience.log_probs.shape[-2:]))
+        self._experiences.append(experience)
         entropy = policy.entropy()
         entropy_coef = self.args.entropy_coef * (1 - progress) / math.sqrt(math.prod(policy.grid))
-        loss = policy_gradient_loss(policy, actions, advantages) - entropy_coef * entropy.mean()
+        loss = policy_gradient_loss(policy, experience, self.args.epsilon) - entropy_coef * entropy.mean()
 
-        self._record(rewards, total, raw_advantages, entropy.detach(), policy.grid, stride)
+        self._add("entropy", entropy.detach())
         return (loss, outputs) if return_outputs else loss
+
+    def _draws_anew(self) -> bool:
+        """Whether this step draws samples, or goes on with those of the last step that did."""
+        begins = self.state.global_step % self.args.num_iterations == 0
+        return begins or len(self._experiences) < self._experiences.maxlen
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
@@ -131,8 +150,8 @@ class RSSTrainer(SegmentationTrainer):
         return self.accelerator.reduce(tensor, reduction="sum")
 
     @torch.no_grad()
-    def _record(self, rewards, total, advantages, entropy, grid, stride):
-        """Adds this micro-batch to the sums behind the logged means. Stays on the device."""
+    def _record_rewards(self, rewards, total, advantages, grid, stride):
+        """Adds this micro-batch's samples to the sums behind the logged means. Stays on the device."""
         for name, values in rewards.items():
             by_sample = values.nanmean((2, 3))  # (K, B)
             self._add(f"reward/{name}/mean", by_sample)
@@ -142,12 +161,12 @@ class RSSTrainer(SegmentationTrainer):
         self._add("reward", by_sample)
         self._add("reward_std", deviation)
         self._add("advantage_std", advantages.square().mean().sqrt())
-        self._add("entropy", entropy)
         equal = by_sample.amax(0) == by_sample.amin(0)  # exact, where a deviation would round
         self._add("frac_zero_std", equal.float().where(~deviation.isnan(), torch.nan))
         self._add("grid", torch.full_like(deviation, math.prod(grid)))
         self._add("stride", torch.full_like(deviation, stride))
 
+    @torch.no_grad()
     def _add(self, name: str, values: torch.Tensor):
         moments = torch.stack([values.nansum(), (~values.isnan()).sum()])
         self._sums[name] = self._sums[name] + moments if name in self._sums else moments
@@ -160,12 +179,24 @@ class RSSTrainer(SegmentationTrainer):
                 name: total / count if count else math.nan
                 for name, total, count in zip(self._sums, sums, counts, strict=True)
             }
-            logs["reward_queries"] = self.state.global_step * self._queries_per_step()
+            logs["reward_queries"] = self._reward_queries()
             self._sums.clear()
         super().log(logs, start_time)
 
-    def _queries_per_step(self) -> int:
-        return self.args.num_samples * self.get_total_train_batch_size(self.args)
+    def _reward_queries(self) -> int:
+        draws = math.ceil(self.state.global_step / self.args.num_iterations)
+        return draws * self.args.num_samples * self.get_total_train_batch_size(self.args)
+
+    def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
+        """The Trainer's, or with `num_iterations` above 1 one that repeats the rows of a whole step as often."""
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.num_iterations == 1:
+            return super()._get_train_sampler(train_dataset)
+        if not has_length(rows):
+            raise ValueError("num_iterations above 1 repeats batches, which a streamed data set cannot; use 1.")
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        chunk_size = self.get_total_train_batch_size(self.args)
+        return RepeatSampler(len(rows), chunk_size, self.args.num_iterations, seed)
 
 
 def sample_std(by_sample: torch.Tensor) -> torch.Tensor:

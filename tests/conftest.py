@@ -11,6 +11,12 @@ TINY = {"hidden_sizes": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "num_attention_h
 TINY |= {"decoder_hidden_size": 16, "classifier_dropout_prob": 0.0, "drop_path_rate": 0.0}
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    """Each test's random numbers are its own, whichever tests ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def tiny_config():
     """Fields of a SegFormer of a few thousand parameters with nothing random in its forward pass."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rss_hf.credit import couple, coupled_difference, leave_one_out, normalize, pairwise_spatial_difference
-from rss_hf.loss import action_weights, policy_gradient_loss
+from rss_hf.loss import Experience, action_weights, policy_gradient_loss
 from rss_hf.policy import PixelPolicy
 
 
@@ -33,7 +33,8 @@ def expected_reward_gradient():
 
 def surrogate_gradient(actions, advantages):
     logits = toy(True)
-    loss = policy_gradient_loss(PixelPolicy(logits), actions, advantages)
+    policy = PixelPolicy(logits)
+    loss = policy_gradient_loss(policy, Experience.of_samples(policy, actions, advantages), 0.2)
     return -SITES * torch.autograd.grad(loss, logits)[0]  # the loss is a mean over sites, the value's gradient a sum
 
 
@@ -164,12 +165,24 @@ def test_syncan_over_processes_is_syncan_over_their_union():
     torch.testing.assert_close(torch.cat(synced, 1), whole)
 
 
-def test_the_surrogate_is_minus_advantage_times_log_prob():
+def test_on_policy_the_gradient_is_that_of_minus_advantage_times_log_prob():
     logits = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     policy = PixelPolicy(logits)
     actions, advantages = policy.sample(6), torch.randn(6, 2, 4, 5, dtype=torch.float64)
     direct = -(advantages * policy.log_prob(actions)).mean()
-    loss = policy_gradient_loss(policy, actions, advantages)
+    loss = policy_gradient_loss(policy, Experience.of_samples(policy, actions, advantages), 0.2)
+    torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, direct)])
+
+
+def test_off_policy_it_is_the_clipped_surrogate_sample_by_sample():
+    old = PixelPolicy(torch.randn(2, 3, 4, 5, dtype=torch.float64))
+    actions, advantages = old.sample(6), torch.randn(6, 2, 1, 1, dtype=torch.float64)
+    logits = (old.log_probs + 0.3 * torch.randn(2, 3, 4, 5)).requires_grad_()
+    policy = PixelPolicy(logits)
+    ratio = (policy.log_prob(actions) - old.log_prob(actions)).exp()
+    assert (ratio > 1.2).any() and (ratio < 0.8).any()
+    direct = -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean()
+    loss = policy_gradient_loss(policy, Experience.of_samples(old, actions, advantages), 0.2)
     torch.testing.assert_close(loss, direct)
     torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, direct)])
 
@@ -185,7 +198,7 @@ def test_the_group_of_a_pixel_level_reward_is_a_site():
 
 def test_pixel_match_over_its_mean_gives_the_gradient_of_cross_entropy():
     """In expectation, up to the chance (1 - pi(y))^K that no sample hits: here below 1e-4."""
-    logits = torch.randn(1, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    logits = (0.5 * torch.randn(1, 3, 2, 2, dtype=torch.float64)).requires_grad_()
     labels = torch.randint(3, (1, 2, 2))
     policy = PixelPolicy(logits)
     assert (1 - policy.probs.gather(1, labels[None])).max() ** 256 < 1e-4
@@ -194,7 +207,7 @@ def test_pixel_match_over_its_mean_gives_the_gradient_of_cross_entropy():
         actions = policy.sample(256)
         rewards = (actions == labels).double()
         advantages = normalize(leave_one_out(rewards), rewards, "mean", lambda t: t)
-        loss = policy_gradient_loss(policy, actions, advantages)
+        loss = policy_gradient_loss(policy, Experience.of_samples(policy, actions, advantages), 0.2)
         gradients.append(torch.autograd.grad(loss, logits, retain_graph=True)[0])
     gradients = torch.stack(gradients)
     (expected,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels), logits)

@@ -22,6 +22,8 @@ if __name__ == "__main__":
         learning_rate=1.0,
         max_grad_norm=0.0,
         credit=sys.argv[2],
+        num_iterations=int(sys.argv[3]),
+        logging_steps=int(sys.argv[3]),  # a log for each draw
     )
     scores = trainer.evaluate()
     if trainer.is_world_process_zero():
