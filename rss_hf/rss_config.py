@@ -26,7 +26,7 @@ class RSSConfig(SegmentationConfig):
 
     > Parameters that control the policy gradient
 
-    num_samples (`int`, *optional*, defaults to 16):
+    num_samples (`int`, *optional*, defaults to 128):
         K, the action maps drawn and scored for each image and step.
     num_iterations (`int`, *optional*, defaults to 1):
         Steps in a row on each batch and its samples: only the first of them draws and scores any.
@@ -65,7 +65,7 @@ class RSSConfig(SegmentationConfig):
         default_factory=lambda: ["mean_iou"], metadata={"help": "Reward names or paths package.module:function."}
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
-    num_samples: int = field(default=16, metadata={"help": "K, action maps drawn for each image."})
+    num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
     epsilon: float = field(
         default=0.2, metadata={"help": "Clipping of probability ratios for num_iterations above 1."}
