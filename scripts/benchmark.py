@@ -49,7 +49,13 @@ PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
-    "pixel-level": {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0},
+    "pixel-level": {
+        "reward_funcs": ["pixel_match"],
+        "advantage_normalization": "mean",
+        "entropy_coef": 0,
+        "num_samples": 64,
+        "scales": [2],
+    },
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
     "leave-one-out": PLAIN,
     "GRPO-style": {"advantage_normalization": "group", "entropy_coef": 0},
@@ -64,6 +70,11 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
         f"reward {name}": {"reward_funcs": [name]}
         for name in ("mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
     },
+    **{f"{n} batches, leave-one-out": PLAIN | {"max_steps": n} for n in (64, 128, 256)},
+    **{
+        f"{n} batches, {512 // n} steps each": {"max_steps": 512, "num_iterations": 512 // n, "save_steps": 512}
+        for n in (64, 128, 256)
+    },
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},
@@ -73,6 +84,7 @@ SUITES = {
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],
+    "queries": ["cross-entropy", *(name for name in METHODS if "batches" in name)],
     "rewards": ["image-level", *(name for name in METHODS if name.startswith("reward "))],
     "grids": ["cross-entropy", *(name for name in METHODS if "grid" in name or name.startswith("PSR"))],
 }
