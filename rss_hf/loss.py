@@ -39,6 +39,7 @@ class Experience(NamedTuple):
     log_probs: torch.Tensor
 
     @classmethod
+    @torch.no_grad()
     def of_samples(cls, policy: PixelPolicy, actions: torch.Tensor, advantages: torch.Tensor) -> "Experience":
         """
         Args:
@@ -46,7 +47,7 @@ class Experience(NamedTuple):
             actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps drawn from the policy.
             advantages (`torch.Tensor` of shape `(K, B, h, w)` or `(K, B, 1, 1)`): float.
         """
-        advantages = advantages.detach() / actions.numel()
+        advantages = advantages / actions.numel()
         positive = action_weights(actions, advantages.clamp(min=0), policy.num_actions)
         negative = action_weights(actions, advantages.clamp(max=0), policy.num_actions)
         return cls(positive, negative, policy.log_probs.detach())

@@ -68,40 +68,41 @@ class RSSTrainer(SegmentationTrainer):
         }
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The six steps from a batch to a loss of shape (), see [`~rss_hf.loss.policy_gradient_loss`]."""
-        pixel_values, references = inputs["pixel_values"], inputs.get("labels")
-        size = tuple(pixel_values.shape[-2:] if references is None else references.shape[-2:])
-        columns = {name: column for name, column in inputs.items() if name != "labels"}
-
-        outputs = model(pixel_values=pixel_values)
+        """From a batch to a loss of shape (): see `_experience` and [`~rss_hf.loss.policy_gradient_loss`]."""
+        outputs = model(pixel_values=inputs["pixel_values"])
         progress = self.state.global_step / max(self.state.max_steps, 1)
         if self._draws_anew():
-            stride = self.scales.stride(progress, self.state.log_history, outputs.logits.shape[1])
-            policy = PixelPolicy(outputs.logits, action_grid(size, stride))
-            actions, resampled = self._sample(policy)
-            rewards = self.reward_set(
-                actions, policy.num_actions, size, references, trainer_state=self.state, **columns
-            )
-            total = self.reward_set.total(rewards)
-            raw_advantages = self._advantages(total, actions, resampled)
-            advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
-            experience = Experience.of_samples(policy, actions, advantages)
-            self._record_rewards(rewards, total, raw_advantages, policy.grid, stride)
+            self._experiences.append(self._experience(outputs.logits, inputs, progress))
         else:
-            experience = self._experiences.popleft()
-            policy = PixelPolicy(outputs.logits, tuple(experience.log_probs.shape[-2:]))
-        self._experiences.append(experience)
+            self._experiences.rotate(-1)
+        experience = self._experiences[-1]
+        policy = PixelPolicy(outputs.logits, tuple(experience.log_probs.shape[-2:]))
         entropy = policy.entropy()
         entropy_coef = self.args.entropy_coef * (1 - progress) / math.sqrt(math.prod(policy.grid))
         loss = policy_gradient_loss(policy, experience, self.args.epsilon) - entropy_coef * entropy.mean()
-
-        self._add("entropy", entropy.detach())
+        self._add("entropy", entropy)
         return (loss, outputs) if return_outputs else loss
 
     def _draws_anew(self) -> bool:
         """Whether this step draws samples, or goes on with those of the last step that did."""
         begins = self.state.global_step % self.args.num_iterations == 0
         return begins or len(self._experiences) < self._experiences.maxlen
+
+    @torch.no_grad()
+    def _experience(self, logits: torch.Tensor, inputs: dict[str, Any], progress: float) -> Experience:
+        """Policy, actions, rewards, advantages: what the samples of a batch teach."""
+        references = inputs.get("labels")
+        size = tuple(inputs["pixel_values"].shape[-2:] if references is None else references.shape[-2:])
+        columns = {name: column for name, column in inputs.items() if name != "labels"}
+        stride = self.scales.stride(progress, self.state.log_history, logits.shape[1])
+        policy = PixelPolicy(logits, action_grid(size, stride))
+        actions, resampled = self._sample(policy)
+        rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
+        total = self.reward_set.total(rewards)
+        raw_advantages = self._advantages(total, actions, resampled)
+        advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
+        self._record(rewards, total, raw_advantages, policy.grid, stride)
+        return Experience.of_samples(policy, actions, advantages)
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
@@ -149,8 +150,7 @@ class RSSTrainer(SegmentationTrainer):
     def _sum_processes(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(tensor, reduction="sum")
 
-    @torch.no_grad()
-    def _record_rewards(self, rewards, total, advantages, grid, stride):
+    def _record(self, rewards, total, advantages, grid, stride):
         """Adds this micro-batch's samples to the sums behind the logged means. Stays on the device."""
         for name, values in rewards.items():
             by_sample = values.nanmean((2, 3))  # (K, B)
@@ -166,9 +166,8 @@ class RSSTrainer(SegmentationTrainer):
         self._add("grid", torch.full_like(deviation, math.prod(grid)))
         self._add("stride", torch.full_like(deviation, stride))
 
-    @torch.no_grad()
     def _add(self, name: str, values: torch.Tensor):
-        moments = torch.stack([values.nansum(), (~values.isnan()).sum()])
+        moments = torch.stack([values.detach().nansum(), (~values.isnan()).sum()])
         self._sums[name] = self._sums[name] + moments if name in self._sums else moments
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
