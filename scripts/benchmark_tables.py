@@ -54,7 +54,8 @@ def write_tables(suites: dict[str, list[str]]):
                 chosen = runs[(runs["data"] == data) & runs["method"].isin(methods)]
                 before, _, rest = page.partition(opening)
                 page = f"{before}{opening}{table(chosen, methods)}\n{closing}{rest.partition(closing)[2]}"
-                plot_curves(chosen, methods, f"{suite}, {data}", RESULTS / f"{suite}-{data}.png")
+                over = "reward queries" if suite == "queries" else "step"
+                plot_curves(chosen, methods, f"{suite}, {data}", RESULTS / f"{suite}-{data}.png", over)
     PAGE.write_text(page)
 
 
@@ -94,16 +95,25 @@ def best_rate(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["learning_rate"] == means.idxmax()] if len(means) else runs
 
 
-def plot_curves(runs: pd.DataFrame, methods: list[str], title: str, path: Path):
-    """Validation mIoU over training, one colour a method, at its best learning rate, and one line a seed."""
+def plot_curves(runs: pd.DataFrame, methods: list[str], title: str, path: Path, over: str = "step") -> Figure:
+    """
+    Validation mIoU `over` training's steps or reward queries, one colour a method, at its best learning rate, and one
+    line a seed; what queries no reward is level over queries, at its last score.
+    """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     for index, method in enumerate(methods):
         best = best_rate(runs[runs["method"] == method])
-        for number, curve in enumerate(best["curve"]):
-            label = method if number == 0 else None
-            axis.plot(*zip(*curve, strict=True), color=f"C{index}", marker="o", markersize=3, label=label)
-    axis.set(title=title, xlabel="step", ylabel="validation mean IoU")
+        for number, run in enumerate(best.to_dict("records")):
+            style = {"color": f"C{index}", "label": method if number == 0 else None}
+            steps, scores = zip(*run["curve"], strict=True)
+            if over == "step" or run["reward_queries"]:
+                unit = 1 if over == "step" else run["reward_queries"] / run["steps"]
+                axis.plot([step * unit for step in steps], scores, marker="o", markersize=3, **style)
+            else:
+                axis.axhline(scores[-1], linestyle="--", **style)
+    axis.set(title=title, xlabel=over, ylabel="validation mean IoU")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)
     figure.savefig(path, dpi=120)
+    return figure

@@ -11,7 +11,7 @@ from rss_hf import RSSConfig
 
 
 ROOT = Path(__file__).parents[1]
-pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
+pd = pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
 sys.path.append(str(ROOT / "scripts"))  # after all else: scripts/evaluate.py is not to hide the package of that name
 
 import benchmark  # noqa: E402
@@ -50,6 +50,20 @@ def test_tables_are_written_between_their_marks(tmp_path, monkeypatch):
     assert [cells[1][name] for name in ("K", "reward queries", "over cross-entropy")] == ["", "0", "1.000"]
     assert [cells[2][name] for name in ("learning_rate", "mIoU", "over cross-entropy")] == ["0.01", "0.250", "0.500"]
     assert (tmp_path / "convergence-shapes.png").stat().st_size > 1000
+
+
+def test_curves_are_drawn_over_steps_or_queries(tmp_path):
+    """Steps 1 and 2 of 2; 1000 queries in all for the reward, none for cross-entropy."""
+    write_run(tmp_path, "cross-entropy", 0, 0.5)
+    write_run(tmp_path, "image-level", 0, 0.6)
+    runs = pd.DataFrame([json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))])
+    drawn = {}
+    for over in ("step", "reward queries"):
+        figure = benchmark_tables.plot_curves(runs, ["cross-entropy", "image-level"], "", tmp_path / "plot.png", over)
+        drawn[over] = [tuple(map(list, line.get_data())) for line in figure.axes[0].lines]
+    assert drawn["step"] == [([1, 2], [0.25, 0.5]), ([1, 2], [0.3, 0.6])]
+    assert drawn["reward queries"][0][1] == [0.5, 0.5] and drawn["reward queries"][1] == ([500, 1000], [0.3, 0.6])
+    assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("method", benchmark.METHODS)
