@@ -13,12 +13,16 @@ apply. It is a black box: never differentiated.
 
 import functools
 import importlib
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from .agreement import Agreement, cell_means, reference_histogram, upsample_actions
+
+
+PIXELS_PER_CALL = 2**26  # of class maps shown to a reward at once: 512 MiB of int64; K maps of a batch may be more
 
 
 class AgreementReward:
@@ -168,7 +172,9 @@ class RewardSet:
             if on_cells and isinstance(reward, AgreementReward):
                 values = reward.formula(agreement)
             else:
-                values = call_black_box(name, reward, actions, size, references, columns)
+                per_call = max(1, PIXELS_PER_CALL // (batch_size * math.prod(size)))
+                parts = actions.split(per_call)
+                values = torch.cat([call_black_box(name, reward, part, size, references, columns) for part in parts])
             results[name] = values if values.ndim == 4 else values[..., None, None]
         return results
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+import rss_hf.rewards as rewards_module
 from rss_hf.agreement import cell_means, reference_histogram, upsample_actions
 from rss_hf.rewards import REWARDS, RewardSet, get_reward, pixel_match
 
@@ -110,6 +111,25 @@ def test_a_black_box_gets_maps_columns_and_state():
     assert torch.equal(seen["predictions"].view(3, 3, *SIZE), upsample_actions(actions, SIZE))
     assert torch.equal(seen["references"].view(3, 3, *SIZE)[1], references)
     assert seen["trainer_state"] == "state"
+
+
+@pytest.mark.parametrize("level", ["image", "pixel"])
+def test_many_maps_are_judged_in_several_calls(level, monkeypatch):
+    actions, references = scene(num_samples=5)
+    calls = []
+
+    def agreement(predictions, references=None, weight=None, **columns):
+        calls.append(len(predictions))
+        equal = (predictions == references).float() * weight[:, None, None]
+        return equal.mean((1, 2)) if level == "image" else equal
+
+    def judged():
+        weight = torch.tensor([1.0, 2, 3])
+        return RewardSet([agreement])(actions, C, SIZE, references, weight=weight, trainer_state=None)["agreement"]
+
+    at_once = judged()
+    monkeypatch.setattr(rewards_module, "PIXELS_PER_CALL", 2 * math.prod((3, *SIZE)))
+    assert torch.equal(judged(), at_once) and calls == [15, 6, 6, 3]
 
 
 def test_references_are_none_without_masks():
