@@ -178,8 +178,9 @@ class RSSTrainer(SegmentationTrainer):
                 name: total / count if count else math.nan
                 for name, total, count in zip(self._sums, sums, counts, strict=True)
             }
-            logs["reward_queries"] = self._reward_queries()
             self._sums.clear()
+        if "loss" in logs or "train_runtime" in logs:  # the latter once, when training has ended
+            logs["reward_queries"] = self._reward_queries()
         super().log(logs, start_time)
 
     def _reward_queries(self) -> int:

@@ -73,8 +73,12 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     },
     **{f"{n} batches, leave-one-out": PLAIN | {"max_steps": n} for n in (64, 128, 256)},
     **{
-        f"{n} batches, {512 // n} steps each": {"max_steps": 512, "num_iterations": 512 // n, "save_steps": 512}
-        for n in (64, 128, 256)
+        f"{n} batches, {steps // n} steps each": {
+            "max_steps": steps,
+            "num_iterations": steps // n,
+            "save_steps": steps,
+        }
+        for n, steps in ((64, 512), (64, 1024), (128, 512), (256, 512))
     },
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
@@ -196,25 +200,26 @@ def measure_run(path: Path, seed: int, data: str, method: str, options: dict, co
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
-    history = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
+    state = json.loads((output_dir / "trainer_state.json").read_text())
     results = json.loads((output_dir / "all_results.json").read_text())
-    logs = [entry for entry in history if "loss" in entry]
     by_reward = options.get("objective") != "cross_entropy"
     record = {
         "data": data,
         "method": method,
         "seed": seed,
-        "steps": logs[-1]["step"],
+        "steps": state["global_step"],
         "learning_rate": options["learning_rate"],
         "reward": " + ".join(options["reward_funcs"]) if by_reward else None,
         "num_samples": options["num_samples"] if by_reward else None,
         "scales": options["scales"] if by_reward else None,
-        "reward_queries": logs[-1].get("reward_queries", 0),
+        "reward_queries": results.get("reward_queries", 0),
         "val_mean_iou": results["eval_mean_iou"],
         "val_mean_accuracy": results["eval_mean_accuracy"],
         "val_overall_accuracy": results["eval_overall_accuracy"],
         "seconds": results["train_runtime"],
-        "curve": [[entry["step"], entry["eval_mean_iou"]] for entry in history if "eval_mean_iou" in entry],
+        "curve": [
+            [entry["step"], entry["eval_mean_iou"]] for entry in state["log_history"] if "eval_mean_iou" in entry
+        ],
     }
     write_record(path, record | {"machine": machine(len(cores))})
 

@@ -93,6 +93,7 @@ def test_one_process_from_the_start_to_the_report(recipe, tmp_path, capsys):
         assert (out / name).is_file(), name
     results = json.loads((out / "all_results.json").read_text())
     assert 0 <= results["eval_mean_iou"] <= 1
+    assert results["reward_queries"] == 4 * 4 * 4  # steps, images, samples
     model = AutoModelForSemanticSegmentation.from_pretrained(out)
     assert isinstance(model, RSSSegformerForSemanticSegmentation)
     assert model.config.id2label == {0: "background", 1: "circle", 2: "square"}
