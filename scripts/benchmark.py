@@ -42,7 +42,14 @@ DATA = {
     | {"dataset_name": "shapes-hard", "image_size": [128, 128], "per_device_train_batch_size": 16},
     "camvid": {"config": "camvid"},
     "voc-frozen": {"config": "voc_upernet"},
-    "voc-frozen-600": {"config": "voc_upernet", "max_steps": 600, "num_samples": 256, "scales": [8]},
+    "voc-frozen-600": {
+        "config": "voc_upernet",
+        "max_steps": 600,
+        "num_samples": 256,
+        "scales": [8],
+        "advantage_normalization": "group",
+        "entropy_coef": 0.6,
+    },
     "voc-trained": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
