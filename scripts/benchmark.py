@@ -124,7 +124,8 @@ def main():
     if args.suite in SUITES:
         measure_suite(args)
     elif args.suite == "step_time":
-        measure_step_time()
+        for num_samples in (8, RSSConfig.num_samples):
+            measure_step_time(num_samples)
     write_tables(SUITES)
 
 
@@ -231,9 +232,7 @@ def measure_run(path: Path, seed: int, data: str, method: str, options: dict, co
     write_record(path, record | {"machine": machine(len(cores))})
 
 
-def measure_step_time(
-    size: int = 512, batch_size: int = 2, num_classes: int = 21, num_samples: int = 8, pairs: int = 15
-):
+def measure_step_time(num_samples: int, size: int = 512, batch_size: int = 2, num_classes: int = 21, pairs: int = 15):
     """Times a training step of each trainer in turn, SegFormer-B0; records the median of the ratios of the pairs."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     generator = torch.Generator().manual_seed(0)
@@ -275,7 +274,7 @@ def measure_step_time(
     }
     record["median_seconds"] = {name: statistics.median(pair[name] for pair in times) for name in steps}
     record |= {"median_ratio": statistics.median(ratios), "min_ratio": min(ratios), "max_ratio": max(ratios)}
-    write_record(RESULTS / "step_time.json", record)
+    write_record(RESULTS / f"step_time-K{num_samples}.json", record)
 
 
 if __name__ == "__main__":
