@@ -5,7 +5,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation
 from .configuration_rss_segformer import RSSSegformerConfig
 from .modeling_rss_segformer import RSSSegformerForSemanticSegmentation
 from .policy import PixelPolicy
-from .rewards import dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
+from .rewards import batch_log_iou, dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
 from .rss_config import RSSConfig
 from .rss_trainer import RSSTrainer
 from .segmentation_config import SegmentationConfig
@@ -28,6 +28,7 @@ __all__ = [
     "RSSTrainer",
     "SegmentationConfig",
     "SegmentationTrainer",
+    "batch_log_iou",
     "dice",
     "mean_accuracy",
     "mean_iou",

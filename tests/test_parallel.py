@@ -23,7 +23,10 @@ def launch(num_processes, output_dir, *options):
     return torch.load(output_dir / "weights.pt"), json.loads((output_dir / "logs.json").read_text())
 
 
-@pytest.mark.parametrize("options", [("leave_one_out", "1"), ("coupled", "1"), ("leave_one_out", "2")])
+@pytest.mark.parametrize(
+    "options",
+    [("leave_one_out", "1", "mean_iou"), ("coupled", "1", "mean_iou"), ("leave_one_out", "2", "batch_log_iou")],
+)
 def test_two_processes_are_one(tmp_path, options):
     (one, one_logs), (two, two_logs) = (launch(n, tmp_path / str(n), *options) for n in (1, 2))
     # Sums of float32 in another order over three steps; statistics of a single process would differ in the percents.

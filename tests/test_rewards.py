@@ -43,7 +43,7 @@ def brute_force(name, prediction, reference):
     return sum(scores) / len(scores)
 
 
-@pytest.mark.parametrize("name", [name for name in REWARDS if name != "pixel_match"])
+@pytest.mark.parametrize("name", [name for name in REWARDS if name not in ("pixel_match", "batch_log_iou")])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_rewards_on_cells_equal_brute_force_on_pixels(name, grid):
     actions, references = scene(grid=grid)
@@ -54,6 +54,32 @@ def test_rewards_on_cells_equal_brute_force_on_pixels(name, grid):
     torch.testing.assert_close(rewards[..., 0, 0], expected)
     called = REWARDS[name](maps.flatten(0, 1), references.repeat(3, 1, 1)).view(3, 3)
     torch.testing.assert_close(called, expected)
+
+
+def batch_log_iou_of(prediction, image, maps, references):
+    """`prediction` in place of all maps (K, B, H, W) of its image: log IoU of the batch, counted by its definition."""
+    hits, union = torch.zeros(C), torch.zeros(C)
+    for b, reference in enumerate(references):
+        shown = prediction[None] if b == image else maps[:, b]
+        for c in range(C):
+            found, actual = shown[:, reference != 255] == c, reference[reference != 255] == c
+            hits[c] += (found & actual).sum() / len(shown)
+            union[c] += (found | actual).sum() / len(shown)
+    present = [c for c in range(C) if (references == c).any()]
+    return (hits / union + 0.05).log()[present].mean()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_batch_log_iou_is_the_score_of_the_batch_with_one_map_in_it(grid):
+    actions, references = scene(grid=grid)
+    rewards = RewardSet(["batch_log_iou"])(actions, C, SIZE, references)["batch_log_iou"]
+    assert rewards.shape == (3, 3, 1, 1)
+    maps = upsample_actions(actions, SIZE)
+    expected = [[batch_log_iou_of(maps[k, b], b, maps, references) for b in range(3)] for k in range(3)]
+    torch.testing.assert_close(rewards[..., 0, 0], torch.tensor(expected))
+    called = REWARDS["batch_log_iou"](maps[0], references)  # a batch of one map an image
+    expected = [batch_log_iou_of(maps[0, b], b, maps[:1], references) for b in range(3)]
+    torch.testing.assert_close(called, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("grid", GRIDS)

@@ -23,6 +23,7 @@ if __name__ == "__main__":
         max_grad_norm=0.0,
         credit=sys.argv[2],
         num_iterations=int(sys.argv[3]),
+        reward_funcs=[sys.argv[4]],
         logging_steps=int(sys.argv[3]),  # a log for each draw
     )
     scores = trainer.evaluate()
