@@ -34,7 +34,14 @@ from rss_hf.cli import as_command_line, parse_args
 
 
 OUTPUTS = ROOT / "outputs" / "benchmark"
-SHORT = {"config": "shapes", "max_steps": 200, "eval_steps": 50, "num_samples": 16, "scales": [4]}
+SHORT = {
+    "config": "shapes",
+    "max_steps": 200,
+    "eval_steps": 50,
+    "num_samples": 16,
+    "scales": [4],
+    "reward_funcs": ["mean_iou"],
+}
 DATA = {
     "shapes": {"config": "shapes"},
     "shapes-short": SHORT,
@@ -42,14 +49,7 @@ DATA = {
     | {"dataset_name": "shapes-hard", "image_size": [128, 128], "per_device_train_batch_size": 16},
     "camvid": {"config": "camvid"},
     "voc-frozen": {"config": "voc_upernet"},
-    "voc-frozen-600": {
-        "config": "voc_upernet",
-        "max_steps": 600,
-        "num_samples": 256,
-        "scales": [8],
-        "advantage_normalization": "group",
-        "entropy_coef": 0.6,
-    },
+    "voc-frozen-600": {"config": "voc_upernet", "max_steps": 600},
     "voc-trained": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
@@ -76,7 +76,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     **{f"K={k}": {"num_samples": k} for k in (2, 4, 8, 16, 32)},
     **{
         f"reward {name}": {"reward_funcs": [name]}
-        for name in ("mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
+        for name in ("batch_log_iou", "mean_iou", "mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
     },
     **{f"{n} batches, leave-one-out": PLAIN | {"max_steps": n} for n in (64, 128, 256)},
     **{
@@ -92,12 +92,12 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "PSD, grid 128": PSD | {"scales": [1]},
 }
 SUITES = {
-    "convergence": ["cross-entropy", "image-level", "pixel-level"],
+    "convergence": ["cross-entropy", "image-level", "reward mean_iou", "pixel-level"],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],
     "queries": ["cross-entropy", *(name for name in METHODS if "batches" in name)],
-    "rewards": ["image-level", *(name for name in METHODS if name.startswith("reward "))],
+    "rewards": [name for name in METHODS if name.startswith("reward ")],
     "grids": ["cross-entropy", *(name for name in METHODS if "grid" in name or name.startswith("PSR"))],
 }
 
