@@ -1,5 +1,6 @@
 """The Trainer that learns from rewards: batch, model, policy, actions, rewards, advantages, loss."""
 
+import logging
 import math
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from .rewards import RewardSet
 from .rss_config import RSSConfig
 from .scales import ProgressiveScales, action_grid
 from .segmentation_trainer import SegmentationTrainer
+
+
+logger = logging.getLogger(__name__)
 
 
 class RSSTrainer(SegmentationTrainer):
@@ -179,6 +183,12 @@ class RSSTrainer(SegmentationTrainer):
                 for name, total, count in zip(self._sums, sums, counts, strict=True)
             }
             self._sums.clear()
+            if logs["frac_zero_std"] == 1:
+                logger.warning(
+                    f"Up to step {self.state.global_step} all samples of each image had the same reward: nothing to "
+                    f"learn from. Maps that differ more get rewards that differ: put coarser strides before "
+                    f"scales={self.args.scales} (PSR), or raise num_samples={self.args.num_samples}."
+                )
         if "loss" in logs or "train_runtime" in logs:  # the latter once, when training has ended
             logs["reward_queries"] = self._reward_queries()
         super().log(logs, start_time)

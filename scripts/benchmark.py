@@ -54,6 +54,7 @@ DATA = {
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
+STARS = {"reward_funcs": ["star_judge:stars"]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
@@ -90,6 +91,9 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},
+    **{f"stars, stride {stride}": STARS | {"scales": [stride]} for stride in (4, 2)},
+    "stars, PSR to stride 4": STARS | {"scales": [16, 8, 4], "scale_warmup": 0.6},
+    "stars, PSR to stride 2": STARS | {"scales": [16, 8, 4, 2], "scale_warmup": 0.6},
 }
 SUITES = {
     "convergence": ["cross-entropy", "image-level", "reward mean_iou", "pixel-level"],
@@ -98,6 +102,7 @@ SUITES = {
     "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],
     "queries": ["cross-entropy", *(name for name in METHODS if "batches" in name)],
     "rewards": [name for name in METHODS if name.startswith("reward ")],
+    "stars": [name for name in METHODS if name.startswith("stars")],
     "grids": ["cross-entropy", *(name for name in METHODS if "grid" in name or name.startswith("PSR"))],
 }
 

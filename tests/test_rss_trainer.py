@@ -70,12 +70,16 @@ def stripes_of_class_one(predictions, references=None, pixel_values=None, **colu
     return ((predictions == 1) == (pixel_values.argmax(1) == 1)).float().mean((1, 2))
 
 
-def test_a_constant_reward_gives_exactly_no_policy_gradient(new_policy, tmp_path):
+def test_a_constant_reward_gives_exactly_no_policy_gradient(new_policy, tmp_path, caplog):
     before = torch.cat([p.detach().flatten() for p in new_policy().parameters()])
     trainer = train(new_policy(), tmp_path, reward_funcs=[constant], entropy_coef=0.0, weight_decay=0.0)
     assert torch.equal(weights(trainer), before)
     for loss, grad_norm, zero_std, reward in logged(trainer, "loss", "grad_norm", "frac_zero_std", "reward"):
         assert loss == 0 and grad_norm == 0 and zero_std == 1 and reward == pytest.approx(0.1)
+    assert caplog.text.count("same reward: nothing to learn") == 3 and "scales=[4] (PSR)" in caplog.text
+    caplog.clear()
+    train(new_policy(), tmp_path)
+    assert "nothing to learn" not in caplog.text
 
 
 def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path):
