@@ -50,7 +50,7 @@ DATA = {
     "camvid": {"config": "camvid"},
     "voc-frozen": {"config": "voc_upernet"},
     "voc-frozen-600": {"config": "voc_upernet", "max_steps": 600},
-    "voc-trained": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
+    "voc-trained": {"config": "voc_upernet", "encoder_learning_rate": 1e-4, "max_steps": 600},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
