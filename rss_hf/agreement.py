@@ -6,9 +6,12 @@ therefore known from the histogram of the reference labels under the cell, taken
 then cost K N look-ups and give exactly what painting and comparing K maps of H W pixels would.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
+from accelerate.utils import reduce
 
 
 VOID = 255
@@ -70,12 +73,14 @@ class Agreement(NamedTuple):
         hits (`torch.Tensor` of shape `(..., h, w)`): float32, valid pixels of the cell that have this class.
         valid (`torch.Tensor` broadcastable to `(..., h, w)`): float32, pixels of the cell that are not void.
         actual (`torch.Tensor` broadcastable to `(..., C)`): float32, pixels of each class in the whole reference.
+        sum_processes (`Callable`, *optional*): sums a tensor over all processes that have a part of the batch.
     """
 
     predictions: torch.Tensor
     hits: torch.Tensor
     valid: torch.Tensor
     actual: torch.Tensor
+    sum_processes: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.clone
 
     @classmethod
     def from_maps(cls, predictions: torch.Tensor, references: torch.Tensor) -> "Agreement":
@@ -89,9 +94,12 @@ class Agreement(NamedTuple):
 
     @classmethod
     def from_cells(cls, actions: torch.Tensor, histogram: torch.Tensor) -> "Agreement":
-        """Of action maps (K, B, h, w) int64 with the references of which `histogram` (B, C, h, w) was taken."""
+        """
+        Of action maps (K, B, h, w) int64 with the references of which `histogram` (B, C, h, w) was taken. They are the
+        part of a batch that this process has.
+        """
         hits = histogram.expand(len(actions), *histogram.shape).gather(2, actions.unsqueeze(2)).squeeze(2)
-        return cls(actions, hits, histogram.sum(1), histogram.sum((2, 3)))
+        return cls(actions, hits, histogram.sum(1), histogram.sum((2, 3)), partial(reduce, reduction="sum"))
 
     def per_class(self, pixels: torch.Tensor) -> torch.Tensor:
         """`pixels` (..., h, w) of the cells, summed over the cells predicted as each class: (..., C)."""

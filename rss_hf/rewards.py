@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate.utils import reduce
 
 from .agreement import Agreement, cell_means, reference_histogram, upsample_actions
 
@@ -70,8 +69,9 @@ def mean_iou_union(agreement: Agreement) -> torch.Tensor:
 def batch_log_iou(agreement: Agreement) -> torch.Tensor:
     """
     log(IoU + 0.05), mean over the classes present in the batch's references: (..., ) at most 0.05. The IoU of a class
-    is that of the batch: the counts of this map are added to those that the maps of every other image, on all
-    processes, have on average, and then divided. NaN for an image without a valid pixel.
+    is that of the batch: the counts of this map are added to those that the maps of every other image have on average,
+    and then divided. In training the batch is that of one forward pass on all processes. NaN for an image without a
+    valid pixel.
 
     It is what evaluation measures, as far as a batch goes: the same pixel counts as much in a small object as in a
     large one, and a class painted into an image that lacks it costs as much as that class has to lose. The logarithm
@@ -81,7 +81,7 @@ def batch_log_iou(agreement: Agreement) -> torch.Tensor:
     union = agreement.per_class(agreement.valid) + agreement.actual - hits
     by_sample = (counts.view(-1, *agreement.actual.shape) for counts in (hits, union, agreement.actual))
     by_image = torch.stack([counts.mean(0) for counts in by_sample])  # (3, B, C)
-    batch = reduce(by_image.sum(1), reduction="sum")
+    batch = agreement.sum_processes(by_image.sum(1))
     other_hits, other_union, _ = batch[:, None] - by_image
     scores = ((other_hits + hits) / (other_union + union) + 0.05).log()
     return mean_over(scores, batch[2] > 0).where(agreement.actual.sum(-1) > 0, torch.nan)

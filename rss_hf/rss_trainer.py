@@ -183,7 +183,7 @@ class RSSTrainer(SegmentationTrainer):
                 for name, total, count in zip(self._sums, sums, counts, strict=True)
             }
             self._sums.clear()
-            if logs["frac_zero_std"] == 1:
+            if logs.get("frac_zero_std") == 1:  # absent where no step drew samples
                 logger.warning(
                     f"Up to step {self.state.global_step} all samples of each image had the same reward: nothing to "
                     f"learn from. Maps that differ more get rewards that differ: put coarser strides before "

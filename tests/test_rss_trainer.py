@@ -105,7 +105,8 @@ def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path):
 @pytest.mark.parametrize("over", ["none", "group"])
 @pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled"])
 def test_one_step_of_8_equals_4_accumulated_of_2(new_policy, tmp_path, over, credit):
-    options = {"advantage_normalization": over, "credit": credit}
+    """With what looks at one image at a time; `batch_log_iou` and SyncAN look at the images of one forward pass."""
+    options = {"advantage_normalization": over, "credit": credit, "reward_funcs": ["mean_iou"]}
     whole = train(new_policy(), tmp_path, **options)
     parts = train(new_policy(), tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
     names = ("loss", "grad_norm", "reward", "entropy", "reward_queries")
