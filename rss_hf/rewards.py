@@ -75,7 +75,7 @@ def batch_log_iou(agreement: Agreement) -> torch.Tensor:
 
     It is what evaluation measures, as far as a batch goes: the same pixel counts as much in a small object as in a
     large one, and a class painted into an image that lacks it costs as much as that class has to lose. The logarithm
-    lets a class that is hardly found yet gain more than one that is nearly right.
+    lets a class that is hardly found yet gain more than one that is nearly right. It is ours, not the paper's.
     """
     hits = agreement.per_class(agreement.hits)
     union = agreement.per_class(agreement.valid) + agreement.actual - hits

@@ -183,7 +183,8 @@ class RSSTrainer(SegmentationTrainer):
                 for name, total, count in zip(self._sums, sums, counts, strict=True)
             }
             self._sums.clear()
-            if logs.get("frac_zero_std") == 1:  # absent where no step drew samples
+            # absent where no step drew samples
+            if logs.get("frac_zero_std") == 1 and self.is_world_process_zero():
                 logger.warning(
                     f"Up to step {self.state.global_step} all samples of each image had the same reward: nothing to "
                     f"learn from. Maps that differ more get rewards that differ: put coarser strides before "
