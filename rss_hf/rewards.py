@@ -68,23 +68,30 @@ def mean_iou_union(agreement: Agreement) -> torch.Tensor:
 @AgreementReward
 def batch_log_iou(agreement: Agreement) -> torch.Tensor:
     """
-    log(IoU + 0.05), mean over the classes present in the batch's references: (..., ) at most 0.05. The IoU of a class
-    is that of the batch: the counts of this map are added to those that the maps of every other image have on average,
-    and then divided. In training the batch is that of one forward pass on all processes. NaN for an image without a
-    valid pixel.
+    What a map brings to log(IoU + 0.05) of its batch, mean over the classes present in the batch's references: (..., ),
+    any number. It is the jackknife's pseudo-value, s + B (s_with - s): s is the score of the other images of the batch,
+    s_with that of all B with this map in its place; counts are added over images before they are divided, each other
+    image counted with what its maps have on average. In training the batch is that of one forward pass on all
+    processes. NaN for an image without a valid pixel.
 
     It is what evaluation measures, as far as a batch goes: the same pixel counts as much in a small object as in a
     large one, and a class painted into an image that lacks it costs as much as that class has to lose. The logarithm
-    lets a class that is hardly found yet gain more than one that is nearly right. It is ours, not the paper's.
+    lets a class that is hardly found yet gain more than one that is nearly right. Its mean over images is about s, and
+    its scale that of an image's own reward, whatever B is. It is ours, not the paper's.
     """
     hits = agreement.per_class(agreement.hits)
     union = agreement.per_class(agreement.valid) + agreement.actual - hits
+    valid = agreement.actual.sum(-1) > 0
     by_sample = (counts.view(-1, *agreement.actual.shape) for counts in (hits, union, agreement.actual))
     by_image = torch.stack([counts.mean(0) for counts in by_sample])  # (3, B, C)
-    batch = agreement.sum_processes(by_image.sum(1))
+    batch, num_images = agreement.sum_processes(by_image.sum(1)), agreement.sum_processes(valid.sum())
     other_hits, other_union, _ = batch[:, None] - by_image
-    scores = ((other_hits + hits) / (other_union + union) + 0.05).log()
-    return mean_over(scores, batch[2] > 0).where(agreement.actual.sum(-1) > 0, torch.nan)
+
+    def score(hits, union):
+        return mean_over(((hits / union).nan_to_num(0) + 0.05).log(), batch[2] > 0)
+
+    others = score(other_hits, other_union)
+    return (others + num_images * (score(other_hits + hits, other_union + union) - others)).where(valid, torch.nan)
 
 
 @AgreementReward

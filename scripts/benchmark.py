@@ -96,7 +96,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "stars, PSR to stride 2": STARS | {"scales": [16, 8, 4, 2], "scale_warmup": 0.6},
 }
 SUITES = {
-    "convergence": ["cross-entropy", "image-level", "reward mean_iou", "pixel-level"],
+    "convergence": ["cross-entropy", "image-level", "reward mean_iou", "reward batch_log_iou", "pixel-level"],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],

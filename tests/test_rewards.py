@@ -57,20 +57,26 @@ def test_rewards_on_cells_equal_brute_force_on_pixels(name, grid):
 
 
 def batch_log_iou_of(prediction, image, maps, references):
-    """`prediction` in place of all maps (K, B, H, W) of its image: log IoU of the batch, counted by its definition."""
-    hits, union = torch.zeros(C), torch.zeros(C)
-    for b, reference in enumerate(references):
-        shown = prediction[None] if b == image else maps[:, b]
-        for c in range(C):
-            found, actual = shown[:, reference != 255] == c, reference[reference != 255] == c
-            hits[c] += (found & actual).sum() / len(shown)
-            union[c] += (found | actual).sum() / len(shown)
+    """The pseudo-value of `prediction` in place of all maps (K, B, H, W) of its image, counted by its definition."""
     present = [c for c in range(C) if (references == c).any()]
-    return (hits / union + 0.05).log()[present].mean()
+
+    def score(shown):  # maps by image
+        hits, union = torch.zeros(C), torch.zeros(C)
+        for b, some in shown.items():
+            valid = references[b] != 255
+            for c in range(C):
+                found, actual = some[:, valid] == c, references[b][valid] == c
+                hits[c] += (found & actual).sum() / len(some)
+                union[c] += (found | actual).sum() / len(some)
+        return (hits / union.where(union > 0, 1) + 0.05).log()[present].mean()
+
+    others = {b: maps[:, b] for b in range(len(references)) if b != image}
+    without = score(others)
+    return without + len(references) * (score(others | {image: prediction[None]}) - without)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_batch_log_iou_is_the_score_of_the_batch_with_one_map_in_it(grid):
+def test_batch_log_iou_is_the_pseudo_value_of_a_map_in_its_batch(grid):
     actions, references = scene(grid=grid)
     rewards = RewardSet(["batch_log_iou"])(actions, C, SIZE, references)["batch_log_iou"]
     assert rewards.shape == (3, 3, 1, 1)
@@ -80,6 +86,15 @@ def test_batch_log_iou_is_the_score_of_the_batch_with_one_map_in_it(grid):
     called = REWARDS["batch_log_iou"](maps[0], references)  # a batch of one map an image
     expected = [batch_log_iou_of(maps[0, b], b, maps[:1], references) for b in range(3)]
     torch.testing.assert_close(called, torch.tensor(expected))
+
+
+def test_batch_log_iou_leaves_out_an_image_without_a_valid_pixel():
+    actions, references = scene(grid=(5, 7))
+    alone = RewardSet(["batch_log_iou"])(actions[:, :2], C, SIZE, references[:2])["batch_log_iou"]
+    references[2] = 255
+    rewards = RewardSet(["batch_log_iou"])(actions, C, SIZE, references)["batch_log_iou"]
+    assert rewards[:, 2].isnan().all()
+    torch.testing.assert_close(rewards[:, :2], alone)
 
 
 @pytest.mark.parametrize("grid", GRIDS)
