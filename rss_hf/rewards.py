@@ -68,16 +68,16 @@ def mean_iou_union(agreement: Agreement) -> torch.Tensor:
 @AgreementReward
 def batch_log_iou(agreement: Agreement) -> torch.Tensor:
     """
-    What a map brings to log(IoU + 0.05) of its batch, mean over the classes present in the batch's references: (..., ),
-    any number. It is the jackknife's pseudo-value, s + B (s_with - s): s is the score of the other images of the batch,
-    s_with that of all B with this map in its place; counts are added over images before they are divided, each other
-    image counted with what its maps have on average. In training the batch is that of one forward pass on all
+    What a map brings to its batch's log(IoU + 0.05), mean over the classes present in the batch's references: (..., ),
+    any number. It is the jackknife's pseudo-value, s + B (s_with - s): s is the score of the other images of the
+    batch, s_with that of all B with this map in its place; counts are added over images before they are divided, each
+    other image counted with what its maps have on average. In training the batch is that of one forward pass on all
     processes. NaN for an image without a valid pixel.
 
     It is what evaluation measures, as far as a batch goes: the same pixel counts as much in a small object as in a
     large one, and a class painted into an image that lacks it costs as much as that class has to lose. The logarithm
-    lets a class that is hardly found yet gain more than one that is nearly right. Its mean over images is about s, and
-    its scale that of an image's own reward, whatever B is. It is ours, not the paper's.
+    lets a class that is hardly found yet gain more than one that is nearly right. The factor B gives it the scale of
+    an image's own reward, whatever B is. It is ours, not the paper's.
     """
     hits = agreement.per_class(agreement.hits)
     union = agreement.per_class(agreement.valid) + agreement.actual - hits

@@ -30,9 +30,10 @@ class RSSConfig(SegmentationConfig):
         K, the action maps drawn and scored for each image and step.
     num_iterations (`int`, *optional*, defaults to 1):
         Steps in a row on each batch and its samples: only the first of them draws and scores any.
-    epsilon (`float`, *optional*, defaults to 0.2):
+    epsilon (`float`, *optional*, defaults to 3.0):
         PPO's clipping: how far a site's probability ratio may move from 1 before a sample stops to count, where
-        `num_iterations` is above 1.
+        `num_iterations` is above 1. With the 0.2 of PPO a site that was wrong cannot become right in the steps of one
+        batch; above 1, only what rewards raise is clipped.
     scales (`list[int]`, *optional*, defaults to `[4]`):
         PSR: strides in pixels of the action grid, coarse to fine.
     scale_schedule (`str`, *optional*, defaults to `"progress"`):
@@ -69,7 +70,7 @@ class RSSConfig(SegmentationConfig):
     num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
     epsilon: float = field(
-        default=0.2, metadata={"help": "Clipping of probability ratios for num_iterations above 1."}
+        default=3.0, metadata={"help": "Clipping of probability ratios for num_iterations above 1."}
     )
     scales: list[int] = field(
         default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}

@@ -55,16 +55,13 @@ DATA = {
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 STARS = {"reward_funcs": ["star_judge:stars"]}
+QUERIES = (48, 64, 75, 128, 256, 300)  # batches whose samples are judged
+PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
-    "pixel-level": {
-        "reward_funcs": ["pixel_match"],
-        "advantage_normalization": "mean",
-        "entropy_coef": 0,
-        "num_samples": 64,
-        "scales": [2],
-    },
+    "pixel-level": PIXELS | {"scales": [2]},
+    "pixel-level, stride 4": PIXELS,
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
     "leave-one-out": PLAIN,
     "GRPO-style": {"advantage_normalization": "group", "entropy_coef": 0},
@@ -79,14 +76,10 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
         f"reward {name}": {"reward_funcs": [name]}
         for name in ("batch_log_iou", "mean_iou", "mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
     },
-    **{f"{n} batches, leave-one-out": PLAIN | {"max_steps": n} for n in (64, 128, 256)},
+    **{f"{n} batches, leave-one-out": PLAIN | {"max_steps": n, "num_samples": 16} for n in QUERIES},
     **{
-        f"{n} batches, {steps // n} steps each": {
-            "max_steps": steps,
-            "num_iterations": steps // n,
-            "save_steps": steps,
-        }
-        for n, steps in ((64, 512), (64, 1024), (128, 512), (256, 512))
+        f"{n} batches, 8 steps each": {"max_steps": 8 * n, "num_iterations": 8, "save_steps": 8 * n, "num_samples": 16}
+        for n in QUERIES
     },
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
@@ -96,7 +89,15 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "stars, PSR to stride 2": STARS | {"scales": [16, 8, 4, 2], "scale_warmup": 0.6},
 }
 SUITES = {
-    "convergence": ["cross-entropy", "image-level", "reward mean_iou", "reward batch_log_iou", "pixel-level"],
+    "convergence": [
+        "cross-entropy",
+        "image-level",
+        "reward mean_iou",
+        "reward batch_log_iou",
+        "K=4",
+        "pixel-level",
+        "pixel-level, stride 4",
+    ],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],
