@@ -50,7 +50,10 @@ DATA = {
     "camvid": {"config": "camvid"},
     "voc-frozen": {"config": "voc_upernet"},
     "voc-frozen-600": {"config": "voc_upernet", "max_steps": 600},
-    "voc-trained": {"config": "voc_upernet", "encoder_learning_rate": 1e-4, "max_steps": 600},
+    **{
+        f"voc-trained-{rate}": {"config": "voc_upernet", "encoder_learning_rate": float(rate), "max_steps": 600}
+        for rate in ("1e-4", "3e-5", "1e-5")
+    },
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
