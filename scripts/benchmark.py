@@ -59,6 +59,7 @@ PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 STARS = {"reward_funcs": ["star_judge:stars"]}
 PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
+FEW = {"num_samples": 16, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
@@ -73,14 +74,15 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "+ PSD": PLAIN | PSD,
     "+ PSD (coupled)": PLAIN | {"credit": "coupled"},
     "+ all": {"advantage_normalization": "batch"} | PSR | PSD,
-    **{f"K={k}": {"num_samples": k} for k in (2, 4, 8, 16, 32)},
+    "image-level, stride 4": {"scales": [4]},
+    **{f"K={k}": {"num_samples": k, "scales": [4]} for k in (2, 4, 8, 16, 32)},
     **{
-        f"reward {name}": {"reward_funcs": [name]}
+        f"reward {name}": {"reward_funcs": [name], "scales": [4]}
         for name in ("batch_log_iou", "mean_iou", "mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
     },
-    **{f"{n} batches, leave-one-out": PLAIN | {"max_steps": n, "num_samples": 16} for n in (256, 400)},
+    **{f"{n} batches, leave-one-out": PLAIN | FEW | {"max_steps": n} for n in (256, 400)},
     **{
-        f"{n} batches, 8 steps each": {"max_steps": 8 * n, "num_iterations": 8, "save_steps": 8 * n, "num_samples": 16}
+        f"{n} batches, 8 steps each": FEW | {"max_steps": 8 * n, "num_iterations": 8, "save_steps": 8 * n}
         for n in (64, 100)
     },
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
@@ -94,6 +96,7 @@ SUITES = {
     "convergence": [
         "cross-entropy",
         "image-level",
+        "image-level, stride 4",
         "reward mean_iou",
         "reward batch_log_iou",
         "K=4",
