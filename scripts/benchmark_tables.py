@@ -67,6 +67,7 @@ def table(runs: pd.DataFrame, methods: list[str]) -> str:
     columns = {
         "steps": ("steps", "first"),
         "K": ("num_samples", "first"),
+        "strides": ("scales", "first"),
         "reward queries": ("reward_queries", "first"),
         "seeds": ("seed", "nunique"),
         "mIoU": ("val_mean_iou", "mean"),
@@ -77,6 +78,7 @@ def table(runs: pd.DataFrame, methods: list[str]) -> str:
         "seconds": ("seconds", "median"),
     }
     rows = runs.groupby(["method", "learning_rate"]).agg(**columns).reset_index()
+    rows["strides"] = [", ".join(map(str, strides)) if strides else "" for strides in rows["strides"]]
     rows = rows.sort_values("method", key=lambda names: names.map(methods.index), kind="stable")
     supervised = rows["mIoU"][rows["method"] == "cross-entropy"]
     if not supervised.empty:

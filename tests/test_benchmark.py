@@ -21,8 +21,9 @@ import benchmark_tables  # noqa: E402
 def write_run(folder, method, seed, score, learning_rate=1e-3):
     record = {"data": "shapes", "method": method, "seed": seed, "steps": 2, "val_mean_iou": score, "seconds": 7.4}
     record |= {"val_mean_accuracy": score, "val_overall_accuracy": score, "num_samples": None, "reward_queries": 0}
+    record["scales"] = None
     if method != "cross-entropy":
-        record |= {"num_samples": 4, "reward_queries": 1000}
+        record |= {"num_samples": 4, "scales": [8, 4], "reward_queries": 1000}
     record["learning_rate"] = learning_rate
     record["curve"] = [[1, score / 2], [2, score]]
     (folder / f"{method}-{seed}-{learning_rate}.json").write_text(json.dumps(record))
@@ -45,9 +46,15 @@ def test_tables_are_written_between_their_marks(tmp_path, monkeypatch):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     assert [row[0] for row in rows] == ["method", rows[1][0], "image-level", "cross-entropy", "cross-entropy"]
     cells = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
-    assert [cells[0][name] for name in ("K", "reward queries", "seeds", "mIoU")] == ["4", "1000", "2", "0.550"]
+    assert [cells[0][name] for name in ("K", "strides", "reward queries", "mIoU")] == ["4", "8, 4", "1000", "0.550"]
+    assert [cells[0][name] for name in ("seeds", "learning_rate")] == ["2", "0.001"]
     assert [cells[0][name] for name in ("lowest", "highest", "over cross-entropy")] == ["0.500", "0.600", "1.100"]
-    assert [cells[1][name] for name in ("K", "reward queries", "over cross-entropy")] == ["", "0", "1.000"]
+    assert [cells[1][name] for name in ("K", "strides", "reward queries", "over cross-entropy")] == [
+        "",
+        "",
+        "0",
+        "1.000",
+    ]
     assert [cells[2][name] for name in ("learning_rate", "mIoU", "over cross-entropy")] == ["0.01", "0.250", "0.500"]
     assert (tmp_path / "convergence-shapes.png").stat().st_size > 1000
 
