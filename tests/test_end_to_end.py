@@ -163,7 +163,7 @@ def test_a_reward_of_the_user(recipe, tmp_path, monkeypatch):
         (["--class_names", "background", "circle"], r"without a class, \[2\]"),
         (["--dataset_name", "no/such,folders"], "No folder no/such"),
         (["--num_samples", "1"], "at least 2"),
-        (["--reward_weights", "1", "2"], "as many weights"),
+        (["--reward_weights", "1", "2", "3"], "as many weights"),
     ],
 )
 def test_bad_input_is_refused_before_training(recipe, tmp_path, arguments, message):
