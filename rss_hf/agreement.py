@@ -7,8 +7,8 @@ then cost K N look-ups and give exactly what painting and comparing K maps of H 
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from accelerate.utils import reduce
@@ -63,7 +63,8 @@ def cell_means(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return (sums / counts).view(-1, h, w)
 
 
-class Agreement(NamedTuple):
+@dataclass(frozen=True)
+class Agreement:
     """
     How predicted maps agree with their references, cell by cell; a cell may be a pixel. Every built-in reward is a
     function of this, and so costs N sites for a sample on an action grid instead of H W pixels.
@@ -98,11 +99,23 @@ class Agreement(NamedTuple):
         Of action maps (K, B, h, w) int64 with the references of which `histogram` (B, C, h, w) was taken. They are the
         part of a batch that this process has.
         """
-        hits = histogram.expand(len(actions), *histogram.shape).gather(2, actions.unsqueeze(2)).squeeze(2)
+        by_site = actions.flatten(2).permute(1, 2, 0)  # (B, N, K), as they lie in memory
+        hits = histogram.flatten(2).transpose(1, 2).gather(2, by_site).permute(2, 0, 1).view(actions.shape)
         return cls(actions, hits, histogram.sum(1), histogram.sum((2, 3)), partial(reduce, reduction="sum"))
 
-    def per_class(self, pixels: torch.Tensor) -> torch.Tensor:
+    @cached_property
+    def intersection(self) -> torch.Tensor:
+        """Pixels of each class that are predicted as it: (..., C), float32."""
+        return self._per_class(self.hits)
+
+    @cached_property
+    def union(self) -> torch.Tensor:
+        """Valid pixels that are of each class or predicted as it: (..., C), float32."""
+        return self._per_class(self.valid) + self.actual - self.intersection
+
+    def _per_class(self, pixels: torch.Tensor) -> torch.Tensor:
         """`pixels` (..., h, w) of the cells, summed over the cells predicted as each class: (..., C)."""
-        index = self.predictions.flatten(-2)
-        totals = self.hits.new_zeros(*index.shape[:-1], self.actual.shape[-1])
-        return totals.scatter_add_(-1, index, pixels.expand(self.predictions.shape).flatten(-2))
+        by_cell = (self.predictions, pixels.expand(self.predictions.shape))
+        index, pixels = (values.flatten(-2).movedim(0, -1) for values in by_cell)  # samples last, as in memory
+        totals = pixels.new_zeros(*index.shape[:-2], self.actual.shape[-1], index.shape[-1])
+        return totals.scatter_add_(-2, index, pixels).movedim(-1, 0)

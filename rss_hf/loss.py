@@ -20,8 +20,9 @@ def action_weights(actions: torch.Tensor, advantages: torch.Tensor, num_actions:
         `torch.Tensor` of shape `(B, C, h, w)`, in the dtype of the advantages.
     """
     _, batch_size, h, w = actions.shape
-    weights = advantages.new_zeros(batch_size, num_actions, h, w)
-    return weights.scatter_add_(1, actions.transpose(0, 1), advantages.expand(actions.shape).transpose(0, 1))
+    by_site, credit = (part.expand(actions.shape).permute(1, 2, 3, 0) for part in (actions, advantages))
+    weights = advantages.new_zeros(batch_size, h, w, num_actions)
+    return weights.scatter_add_(3, by_site, credit).permute(0, 3, 1, 2)
 
 
 class Experience(NamedTuple):

@@ -46,20 +46,22 @@ class PixelPolicy:
 
     def sample(self, num_samples: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """K = `num_samples` independent action maps (K, B, h, w) int64 in [0, C)."""
-        batch_size, _, h, w = self.log_probs.shape
-        noise = torch.rand(num_samples, batch_size, h, w, generator=generator, device=self.log_probs.device)
-        return self.inverse_cdf(noise)
+        noise = torch.rand(
+            len(self.log_probs), *self.grid, num_samples, generator=generator, device=self.log_probs.device
+        )
+        return self.inverse_cdf(noise.permute(3, 0, 1, 2))
 
     @torch.no_grad()
     def inverse_cdf(self, noise: torch.Tensor) -> torch.Tensor:
         """
         The action maps (K, B, h, w) int64 that uniform `noise` (K, B, h, w) in [0, 1) selects: at each site the first
-        class whose cumulative probability exceeds the site's number. One number a site, whatever C is.
+        class whose cumulative probability exceeds the site's number. One number a site, whatever C is. In memory the
+        samples of a site lie side by side, and noise that does so too is not copied.
         """
         cdf = self.probs.flatten(2).transpose(1, 2).cumsum(dim=-1)  # (B, N, C)
         by_site = noise.to(cdf.dtype).flatten(2).permute(1, 2, 0).contiguous()  # (B, N, K)
         actions = torch.searchsorted(cdf, by_site, right=True).clamp_(max=self.num_actions - 1)
-        return actions.permute(2, 0, 1).reshape(noise.shape)
+        return actions.permute(2, 0, 1).view(noise.shape)
 
     def log_prob(self, actions: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (K, B, h, w), at most 0, of action maps (K, B, h, w) int64, site by site."""

@@ -49,9 +49,7 @@ def mean_over(values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
 @AgreementReward
 def mean_iou(agreement: Agreement) -> torch.Tensor:
     """Intersection over union, mean over the classes present in the reference: (..., ) in [0, 1]."""
-    hits = agreement.per_class(agreement.hits)
-    union = agreement.per_class(agreement.valid) + agreement.actual - hits
-    return mean_over(hits / union, agreement.actual > 0)
+    return mean_over(agreement.intersection / agreement.union, agreement.actual > 0)
 
 
 @AgreementReward
@@ -60,9 +58,7 @@ def mean_iou_union(agreement: Agreement) -> torch.Tensor:
     Intersection over union, mean over the classes present in the reference or the prediction: (..., ) in [0, 1]. It
     punishes the trial of any absent class, which ends exploration early: [`mean_iou`] is the better teacher.
     """
-    hits = agreement.per_class(agreement.hits)
-    union = agreement.per_class(agreement.valid) + agreement.actual - hits
-    return mean_over(hits / union, union > 0)
+    return mean_over(agreement.intersection / agreement.union, agreement.union > 0)
 
 
 @AgreementReward
@@ -79,8 +75,7 @@ def batch_log_iou(agreement: Agreement) -> torch.Tensor:
     lets a class that is hardly found yet gain more than one that is nearly right. The factor B gives it the scale of
     an image's own reward, whatever B is. It is ours, not the paper's.
     """
-    hits = agreement.per_class(agreement.hits)
-    union = agreement.per_class(agreement.valid) + agreement.actual - hits
+    hits, union = agreement.intersection, agreement.union
     valid = agreement.actual.sum(-1) > 0
     by_sample = (counts.view(-1, *agreement.actual.shape) for counts in (hits, union, agreement.actual))
     by_image = torch.stack([counts.mean(0) for counts in by_sample])  # (3, B, C)
@@ -97,14 +92,14 @@ def batch_log_iou(agreement: Agreement) -> torch.Tensor:
 @AgreementReward
 def dice(agreement: Agreement) -> torch.Tensor:
     """Dice coefficient, mean over the classes present in the reference: (..., ) in [0, 1]."""
-    total = agreement.per_class(agreement.valid) + agreement.actual
-    return mean_over(2 * agreement.per_class(agreement.hits) / total, agreement.actual > 0)
+    total = agreement.union + agreement.intersection
+    return mean_over(2 * agreement.intersection / total, agreement.actual > 0)
 
 
 @AgreementReward
 def mean_accuracy(agreement: Agreement) -> torch.Tensor:
     """Fraction of a class's pixels found, mean over the classes present in the reference: (..., ) in [0, 1]."""
-    return mean_over(agreement.per_class(agreement.hits) / agreement.actual, agreement.actual > 0)
+    return mean_over(agreement.intersection / agreement.actual, agreement.actual > 0)
 
 
 @AgreementReward

@@ -140,7 +140,9 @@ class RSSTrainer(SegmentationTrainer):
             device=self._generator.device,
         )
         own = numbers[self.accelerator.process_index * batch_size :][:batch_size].split(sizes, dim=1)
-        return [part.view(batch_size, *shape).transpose(0, 1) for part, shape in zip(own, shapes, strict=True)]
+        return [
+            part.view(batch_size, h, w, n).permute(3, 0, 1, 2) for part, (n, h, w) in zip(own, shapes, strict=True)
+        ]
 
     def _advantages(self, rewards: torch.Tensor, actions: torch.Tensor, resampled: torch.Tensor | None):
         if self.args.credit == "leave_one_out":
