@@ -1,5 +1,7 @@
-"""The policy-gradient loss, in memory that does not grow with the number of samples."""
+"""The policy-gradient loss: what samples teach, in one step on them or in several."""
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -27,50 +29,51 @@ def action_weights(actions: torch.Tensor, advantages: torch.Tensor, num_actions:
 
 class Experience(NamedTuple):
     """
-    What a batch's samples taught: all that the loss needs of them, in memory that does not grow with K.
+    What a batch's samples taught when they were drawn.
 
     Attributes:
-        positive (`torch.Tensor` of shape `(B, C, h, w)`): [`action_weights`] of the advantages above 0, over K B h w.
-        negative (`torch.Tensor` of shape `(B, C, h, w)`): the same of those below 0.
-        log_probs (`torch.Tensor` of shape `(B, C, h, w)`): of the policy that drew the samples.
+        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps.
+        advantages (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): float, normalised.
+        log_probs (`torch.Tensor` of shape `(B, C, h, w)`): of the policy that drew them.
+        credit (`Callable`):
+            The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w).
+        by_site (`bool`): whether the reward is pixel-level.
     """
 
-    positive: torch.Tensor
-    negative: torch.Tensor
+    actions: torch.Tensor
+    advantages: torch.Tensor
     log_probs: torch.Tensor
-
-    @classmethod
-    @torch.no_grad()
-    def of_samples(cls, policy: PixelPolicy, actions: torch.Tensor, advantages: torch.Tensor) -> "Experience":
-        """
-        Args:
-            policy (`PixelPolicy`): B images, C actions, N = h w sites.
-            actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps drawn from the policy.
-            advantages (`torch.Tensor` of shape `(K, B, h, w)` or `(K, B, 1, 1)`): float.
-        """
-        advantages = advantages / actions.numel()
-        positive = action_weights(actions, advantages.clamp(min=0), policy.num_actions)
-        negative = action_weights(actions, advantages.clamp(max=0), policy.num_actions)
-        return cls(positive, negative, policy.log_probs.detach())
+    credit: Callable[[torch.Tensor], torch.Tensor]
+    by_site: bool
 
 
-def policy_gradient_loss(policy: PixelPolicy, experience: Experience, epsilon: float) -> torch.Tensor:
+def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float) -> torch.Tensor:
     """
-    The clipped surrogate of PPO, -(1/KBN) sum_k,b,p min(r A_k, clip(r, 1 - epsilon, 1 + epsilon) A_k) with the ratio
-    r = pi(a_k[b, p]) / pi_old(a_k[b, p]) of each site: a mean over K samples, B images and the N sites of the grid, so
-    that its gradient keeps its scale when the grid or K changes. What is clipped depends on the class and on the
-    sign of its advantage only, so that sums over the samples of a class suffice, whatever K is.
+    A loss whose gradient is -(1/KBN) sum_k,b,p (A_k - credit(D)_k / eta') grad log pi(a_k[b, p]), where D is what the
+    policy has moved since the samples were drawn, credited as a reward is: D_k = sum_p log pi(a_k[p]) / pi_old(a_k[p])
+    and eta' = eta sqrt(N) for an image-level reward; a site's own log-ratio and eta' = eta for a pixel-level one.
 
-    For the policy that drew the samples its gradient is the policy gradient (REINFORCE).
+    For the policy that drew the samples D is 0 and the gradient that of REINFORCE. In later steps on the same samples
+    it is that of the square of what remains: the log-ratio is regressed on the advantage, as REBEL does
+    ([arXiv 2404.16767](https://huggingface.co/papers/2404.16767)). Where the reward is a sum of Q over sites, its
+    minimum is pi_old exp(eta' Q), normalised. What a sample's reward owes to sites already learnt is thereby taken out
+    of the credit of the others, whose noise it was; nothing needs to be clipped.
 
     Args:
         policy (`PixelPolicy`): of the same images and grid as the experience.
         experience (`Experience`): of this policy or of an earlier one.
-        epsilon (`float`): above 0.
+        eta (`float`): above 0.
 
     Returns:
-        `torch.Tensor` of shape `()`.
+        `torch.Tensor` of shape `()`: minus the mean of what remains times the ratio, to first order.
     """
-    ratios = (policy.log_probs - experience.log_probs).exp()
-    gained = experience.positive * ratios.clamp(max=1 + epsilon)
-    return -(gained + experience.negative * ratios.clamp(min=1 - epsilon)).sum()
+    actions, advantages, log_probs, credit, by_site = experience
+    log_ratios = policy.log_probs - log_probs
+    with torch.no_grad():
+        by_cell = log_ratios.permute(0, 2, 3, 1)
+        moved = by_cell.gather(3, actions.permute(1, 2, 3, 0)).permute(3, 0, 1, 2)
+        if not by_site:
+            moved = moved.sum((2, 3), keepdim=True) / math.sqrt(math.prod(policy.grid))
+        remaining = advantages - credit(moved) / eta
+        weights = action_weights(actions, remaining, policy.num_actions) / actions.numel()
+    return -(weights * (1 + log_ratios)).sum()

@@ -30,10 +30,9 @@ class RSSConfig(SegmentationConfig):
         K, the action maps drawn and scored for each image and step.
     num_iterations (`int`, *optional*, defaults to 1):
         Steps in a row on each batch and its samples: only the first of them draws and scores any.
-    epsilon (`float`, *optional*, defaults to 3.0):
-        PPO's clipping: how far a site's probability ratio may move from 1 before a sample stops to count, where
-        `num_iterations` is above 1. With the 0.2 of PPO a site that was wrong cannot become right in the steps of one
-        batch; above 1, only what rewards raise is clipped.
+    eta (`float`, *optional*, defaults to 0.3):
+        How far the policy may move in the steps of a batch, where `num_iterations` is above 1: the log-ratio of a map
+        is regressed on eta sqrt(N) times its advantage, for a pixel-level reward that of a site on eta times its own.
     scales (`list[int]`, *optional*, defaults to `[4]`):
         PSR: strides in pixels of the action grid, coarse to fine.
     scale_schedule (`str`, *optional*, defaults to `"progress"`):
@@ -69,9 +68,7 @@ class RSSConfig(SegmentationConfig):
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
     num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
-    epsilon: float = field(
-        default=3.0, metadata={"help": "Clipping of probability ratios for num_iterations above 1."}
-    )
+    eta: float = field(default=0.3, metadata={"help": "How far to move on one batch for num_iterations above 1."})
     scales: list[int] = field(
         default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}
     )
@@ -99,10 +96,10 @@ class RSSConfig(SegmentationConfig):
                 f"num_samples must be at least 2, for samples are compared, or 1 with credit='none'; got "
                 f"{self.num_samples} with credit={self.credit!r}."
             )
-        if self.num_iterations < 1 or self.epsilon <= 0:
+        if self.num_iterations < 1 or self.eta <= 0:
             raise ValueError(
-                "num_iterations must be at least 1 and epsilon above 0, got "
-                f"num_iterations={self.num_iterations}, epsilon={self.epsilon}."
+                "num_iterations must be at least 1 and eta above 0, got "
+                f"num_iterations={self.num_iterations}, eta={self.eta}."
             )
         if self.save_strategy == "steps" and self.save_steps % self.num_iterations:
             raise ValueError(

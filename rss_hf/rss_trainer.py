@@ -4,6 +4,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,14 +77,16 @@ class RSSTrainer(SegmentationTrainer):
         outputs = model(pixel_values=inputs["pixel_values"])
         progress = self.state.global_step / max(self.state.max_steps, 1)
         if self._draws_anew():
-            self._experiences.append(self._experience(outputs.logits, inputs, progress))
+            experience = self._experience(outputs.logits, inputs, progress)
+            if self.args.num_iterations > 1:
+                self._experiences.append(experience)
         else:
             self._experiences.rotate(-1)
-        experience = self._experiences[-1]
+            experience = self._experiences[-1]
         policy = PixelPolicy(outputs.logits, tuple(experience.log_probs.shape[-2:]))
         entropy = policy.entropy()
         entropy_coef = self.args.entropy_coef * (1 - progress) / math.sqrt(math.prod(policy.grid))
-        loss = policy_gradient_loss(policy, experience, self.args.epsilon) - entropy_coef * entropy.mean()
+        loss = policy_gradient_loss(policy, experience, self.args.eta) - entropy_coef * entropy.mean()
         self._add("entropy", entropy)
         return (loss, outputs) if return_outputs else loss
 
@@ -103,10 +106,11 @@ class RSSTrainer(SegmentationTrainer):
         actions, resampled = self._sample(policy)
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
-        raw_advantages = self._advantages(total, actions, resampled)
+        credit = partial(self._credit, applies=~total.isnan(), actions=actions, resampled=resampled)
+        raw_advantages = credit(total)
         advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
         self._record(rewards, total, raw_advantages, policy.grid, stride)
-        return Experience.of_samples(policy, actions, advantages)
+        return Experience(actions, advantages, policy.log_probs, credit, by_site=total.shape[2:] != (1, 1))
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
@@ -144,7 +148,9 @@ class RSSTrainer(SegmentationTrainer):
             part.view(batch_size, h, w, n).permute(3, 0, 1, 2) for part, (n, h, w) in zip(own, shapes, strict=True)
         ]
 
-    def _advantages(self, rewards: torch.Tensor, actions: torch.Tensor, resampled: torch.Tensor | None):
+    def _credit(self, rewards: torch.Tensor, applies, actions: torch.Tensor, resampled: torch.Tensor | None):
+        """Advantages of rewards, which count where they apply."""
+        rewards = rewards.where(applies, torch.nan)
         if self.args.credit == "leave_one_out":
             return leave_one_out(rewards)
         if self.args.credit == "psd":

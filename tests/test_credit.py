@@ -34,7 +34,7 @@ def expected_reward_gradient():
 def surrogate_gradient(actions, advantages):
     logits = toy(True)
     policy = PixelPolicy(logits)
-    loss = policy_gradient_loss(policy, Experience.of_samples(policy, actions, advantages), 0.2)
+    loss = policy_gradient_loss(policy, on_policy(policy, actions, advantages), 0.2)
     return -SITES * torch.autograd.grad(loss, logits)[0]  # the loss is a mean over sites, the value's gradient a sum
 
 
@@ -113,6 +113,11 @@ def test_psd_against_its_formula():
         torch.testing.assert_close(pairwise_spatial_difference(rewards, actions), expected)
 
 
+def on_policy(policy, actions, advantages):
+    by_site = advantages.shape[2:] != (1, 1)
+    return Experience(actions, advantages, policy.log_probs.detach(), leave_one_out, by_site)
+
+
 def rules(rewards, actions):
     half = rewards.shape[0] // 2
     yield leave_one_out(rewards)
@@ -170,21 +175,41 @@ def test_on_policy_the_gradient_is_that_of_minus_advantage_times_log_prob():
     policy = PixelPolicy(logits)
     actions, advantages = policy.sample(6), torch.randn(6, 2, 4, 5, dtype=torch.float64)
     direct = -(advantages * policy.log_prob(actions)).mean()
-    loss = policy_gradient_loss(policy, Experience.of_samples(policy, actions, advantages), 0.2)
+    loss = policy_gradient_loss(policy, on_policy(policy, actions, advantages), 0.2)
     torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, direct)])
 
 
-def test_off_policy_it_is_the_clipped_surrogate_sample_by_sample():
+@pytest.mark.parametrize("sites", [(1, 1), (4, 5)])
+@pytest.mark.parametrize("credit", [leave_one_out, torch.Tensor.clone])
+def test_off_policy_its_gradient_is_that_of_the_square_of_what_remains(sites, credit):
     old = PixelPolicy(torch.randn(2, 3, 4, 5, dtype=torch.float64))
-    actions, advantages = old.sample(6), torch.randn(6, 2, 1, 1, dtype=torch.float64)
+    actions, advantages = old.sample(6), torch.randn(6, 2, *sites, dtype=torch.float64)
     logits = (old.log_probs + 0.3 * torch.randn(2, 3, 4, 5)).requires_grad_()
-    policy = PixelPolicy(logits)
-    ratio = (policy.log_prob(actions) - old.log_prob(actions)).exp()
-    assert (ratio > 1.2).any() and (ratio < 0.8).any()
-    direct = -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean()
-    loss = policy_gradient_loss(policy, Experience.of_samples(old, actions, advantages), 0.2)
-    torch.testing.assert_close(loss, direct)
-    torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, direct)])
+    policy, eta = PixelPolicy(logits), 0.7
+    moved = policy.log_prob(actions) - old.log_prob(actions)
+    by_site = sites != (1, 1)
+    if not by_site:
+        moved, eta_of_map = moved.sum((2, 3), keepdim=True), eta * 20**0.5
+    remaining = credit(advantages - moved / (eta if by_site else eta_of_map))
+    # A rule that centres is a multiple of a projection: c c = K / (K - 1) c for leave-one-out.
+    scale = 5 / 6 if credit is leave_one_out else 1
+    square = (eta if by_site else eta_of_map) / 2 * scale * remaining.square().sum() / actions.numel()
+    experience = Experience(actions, credit(advantages), old.log_probs, credit, by_site)
+    loss = policy_gradient_loss(policy, experience, eta)
+    torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, square)])
+
+
+def test_a_reward_of_the_sites_is_learned_exactly():
+    """From all 9 maps of 2 sites, once each: the gradient is 0 at pi_old exp(eta' Q), and nowhere on the way to it."""
+    old = PixelPolicy(torch.randn(1, 3, 1, 2, dtype=torch.float64))
+    values = torch.randn(1, 3, 1, 2, dtype=torch.float64)
+    actions = torch.tensor(list(product(range(3), repeat=2))).view(9, 1, 1, 2)
+    rewards = values.expand(9, 1, 3, 1, 2).gather(2, actions.unsqueeze(2)).squeeze(2).sum((2, 3), keepdim=True)
+    experience = Experience(actions, leave_one_out(rewards), old.log_probs, leave_one_out, by_site=False)
+    for way in (0.0, 0.5, 0.99, 1.0, 1.5):
+        logits = (old.log_probs + way * 0.7 * 2**0.5 * values).requires_grad_()
+        (gradient,) = torch.autograd.grad(policy_gradient_loss(PixelPolicy(logits), experience, 0.7), logits)
+        assert (gradient.abs().max() < 1e-12) == (way == 1)
 
 
 def test_the_group_of_a_pixel_level_reward_is_a_site():
@@ -207,7 +232,7 @@ def test_pixel_match_over_its_mean_gives_the_gradient_of_cross_entropy():
         actions = policy.sample(256)
         rewards = (actions == labels).double()
         advantages = normalize(leave_one_out(rewards), rewards, "mean", lambda t: t)
-        loss = policy_gradient_loss(policy, Experience.of_samples(policy, actions, advantages), 0.2)
+        loss = policy_gradient_loss(policy, on_policy(policy, actions, advantages), 0.2)
         gradients.append(torch.autograd.grad(loss, logits, retain_graph=True)[0])
     gradients = torch.stack(gradients)
     (expected,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels), logits)

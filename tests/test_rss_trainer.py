@@ -138,9 +138,7 @@ def test_samples_are_judged_once_for_several_steps(new_policy, tmp_path):
     torch.testing.assert_close(weights(runs[0]), weights(runs[1]), rtol=2e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "options", [{"num_iterations": 0}, {"epsilon": 0.0}, {"num_iterations": 3, "save_steps": 100}]
-)
+@pytest.mark.parametrize("options", [{"num_iterations": 0}, {"eta": 0.0}, {"num_iterations": 3, "save_steps": 100}])
 def test_samples_cannot_be_reused_so(options, tmp_path):
     with pytest.raises(ValueError, match="num_iterations"):
         RSSConfig(output_dir=str(tmp_path), use_cpu=True, **options)
