@@ -67,6 +67,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
         "advantage_normalization": "mean",
         "entropy_coef": 0,
         "num_samples": 64,
+        "scales": [2],
     },
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
     "leave-one-out": PLAIN,
