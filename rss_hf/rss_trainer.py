@@ -148,8 +148,10 @@ class RSSTrainer(SegmentationTrainer):
             part.view(batch_size, h, w, n).permute(3, 0, 1, 2) for part, (n, h, w) in zip(own, shapes, strict=True)
         ]
 
-    def _credit(self, rewards: torch.Tensor, applies, actions: torch.Tensor, resampled: torch.Tensor | None):
-        """Advantages of rewards, which count where they apply."""
+    def _credit(
+        self, rewards: torch.Tensor, applies: torch.Tensor, actions: torch.Tensor, resampled: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Raw advantages of `rewards`, which count where `applies` (bool, same shape)."""
         rewards = rewards.where(applies, torch.nan)
         if self.args.credit == "leave_one_out":
             return leave_one_out(rewards)
