@@ -47,7 +47,7 @@ class Experience(NamedTuple):
     by_site: bool
 
 
-def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float) -> torch.Tensor:
+def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float | None = None) -> torch.Tensor:
     """
     A loss whose gradient is -(1/KBN) sum_k,b,p (A_k - credit(D)_k / eta') grad log pi(a_k[b, p]), where D is what the
     policy has moved since the samples were drawn, credited as a reward is: D_k = sum_p log pi(a_k[p]) / pi_old(a_k[p])
@@ -62,7 +62,7 @@ def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float
     Args:
         policy (`PixelPolicy`): of the same images and grid as the experience.
         experience (`Experience`): of this policy or of an earlier one.
-        eta (`float`): above 0.
+        eta (`float`, *optional*): above 0; None on the policy that drew the samples, which has not moved.
 
     Returns:
         `torch.Tensor` of shape `()`: minus the mean of what remains times the ratio, to first order.
@@ -70,10 +70,11 @@ def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float
     actions, advantages, log_probs, credit, by_site = experience
     log_ratios = policy.log_probs - log_probs
     with torch.no_grad():
-        by_cell = log_ratios.permute(0, 2, 3, 1)
-        moved = by_cell.gather(3, actions.permute(1, 2, 3, 0)).permute(3, 0, 1, 2)
-        if not by_site:
-            moved = moved.sum((2, 3), keepdim=True) / math.sqrt(math.prod(policy.grid))
-        remaining = advantages - credit(moved) / eta
-        weights = action_weights(actions, remaining, policy.num_actions) / actions.numel()
+        if eta is not None:
+            by_site_class = log_ratios.permute(0, 2, 3, 1)
+            moved = by_site_class.gather(3, actions.permute(1, 2, 3, 0)).permute(3, 0, 1, 2)
+            if not by_site:
+                moved = moved.sum((2, 3), keepdim=True) / math.sqrt(math.prod(policy.grid))
+            advantages = advantages - credit(moved) / eta
+        weights = action_weights(actions, advantages, policy.num_actions) / actions.numel()
     return -(weights * (1 + log_ratios)).sum()

@@ -76,7 +76,7 @@ class RSSTrainer(SegmentationTrainer):
         """From a batch to a loss of shape (): see `_experience` and [`~rss_hf.loss.policy_gradient_loss`]."""
         outputs = model(pixel_values=inputs["pixel_values"])
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        if self._draws_anew():
+        if anew := self._draws_anew():
             experience = self._experience(outputs.logits, inputs, progress)
             if self.args.num_iterations > 1:
                 self._experiences.append(experience)
@@ -86,7 +86,8 @@ class RSSTrainer(SegmentationTrainer):
         policy = PixelPolicy(outputs.logits, tuple(experience.log_probs.shape[-2:]))
         entropy = policy.entropy()
         entropy_coef = self.args.entropy_coef * (1 - progress) / math.sqrt(math.prod(policy.grid))
-        loss = policy_gradient_loss(policy, experience, self.args.eta) - entropy_coef * entropy.mean()
+        loss = policy_gradient_loss(policy, experience, None if anew else self.args.eta)
+        loss = loss - entropy_coef * entropy.mean()
         self._add("entropy", entropy)
         return (loss, outputs) if return_outputs else loss
 

@@ -175,8 +175,9 @@ def test_on_policy_the_gradient_is_that_of_minus_advantage_times_log_prob():
     policy = PixelPolicy(logits)
     actions, advantages = policy.sample(6), torch.randn(6, 2, 4, 5, dtype=torch.float64)
     direct = -(advantages * policy.log_prob(actions)).mean()
-    loss = policy_gradient_loss(policy, on_policy(policy, actions, advantages), 0.2)
-    torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, direct)])
+    for eta in (None, 0.2):  # it has not moved, whether that is asked or known
+        loss = policy_gradient_loss(policy, on_policy(policy, actions, advantages), eta)
+        torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, direct)])
 
 
 @pytest.mark.parametrize("sites", [(1, 1), (4, 5)])

@@ -138,6 +138,17 @@ def test_samples_are_judged_once_for_several_steps(new_policy, tmp_path):
     torch.testing.assert_close(weights(runs[0]), weights(runs[1]), rtol=2e-3, atol=1e-5)
 
 
+def test_reused_samples_of_an_image_without_reward_teach_nothing(new_policy, tmp_path):
+    """Where all of it is void there is nothing to learn, nor to hold on to as the policy moves on other images."""
+    options = {"reward_funcs": ["mean_iou"], "per_device_train_batch_size": 16, "num_iterations": 2}
+    trainer = train(new_policy(), tmp_path, Scenes(empty=range(4)), max_steps=2, optim="sgd", **options)
+    experience = trainer._experiences[-1]
+    silent = (experience.advantages == 0).all(0).flatten()
+    moved = experience.credit(torch.randn(experience.advantages.shape))
+    assert silent.sum() == 4
+    assert (moved[:, silent] == 0).all() and (moved[:, ~silent] != 0).any()
+
+
 @pytest.mark.parametrize("options", [{"num_iterations": 0}, {"eta": 0.0}, {"num_iterations": 3, "save_steps": 100}])
 def test_samples_cannot_be_reused_so(options, tmp_path):
     with pytest.raises(ValueError, match="num_iterations"):
