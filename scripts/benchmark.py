@@ -58,17 +58,13 @@ DATA = {
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 STARS = {"reward_funcs": ["star_judge:stars"]}
+PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
 FEW = {"num_samples": 16, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
-    "pixel-level": {
-        "reward_funcs": ["pixel_match"],
-        "advantage_normalization": "mean",
-        "entropy_coef": 0,
-        "num_samples": 64,
-        "scales": [2],
-    },
+    "pixel-level": PIXELS | {"scales": [2]},
+    "pixel-level, stride 4": PIXELS | {"scales": [4]},
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
     "leave-one-out": PLAIN,
     "GRPO-style": {"advantage_normalization": "group", "entropy_coef": 0},
@@ -102,6 +98,7 @@ SUITES = {
         "reward mean_iou",
         "reward batch_log_iou",
         "K=4",
+        "pixel-level, stride 4",
     ],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
