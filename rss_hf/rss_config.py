@@ -18,7 +18,7 @@ class RSSConfig(SegmentationConfig):
 
     > Parameters that control the reward
 
-    reward_funcs (`list[str]`, *optional*, defaults to `["mean_iou", "batch_log_iou"]`):
+    reward_funcs (`list[str]`, *optional*, defaults to `["batch_log_iou"]`):
         Rewards by name (`batch_log_iou`, `mean_iou`, `mean_iou_union`, `mean_accuracy`, `pixel_accuracy`, `dice`,
         `pixel_match`) or by dotted path, `package.module:function`.
     reward_weights (`list[float]`, *optional*, defaults to 1 each):
@@ -62,7 +62,7 @@ class RSSConfig(SegmentationConfig):
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
 
     reward_funcs: list[str] = field(
-        default_factory=lambda: ["mean_iou", "batch_log_iou"],
+        default_factory=lambda: ["batch_log_iou"],
         metadata={"help": "Reward names or paths package.module:function."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})

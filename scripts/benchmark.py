@@ -59,7 +59,8 @@ PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 STARS = {"reward_funcs": ["star_judge:stars"]}
 PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
-FEW = {"num_samples": 16, "scales": [4]}
+BOTH = {"reward_funcs": ["mean_iou", "batch_log_iou"]}
+FEW = BOTH | {"num_samples": 16, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
@@ -80,6 +81,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
         f"reward {name}": {"reward_funcs": [name], "scales": [4]}
         for name in ("batch_log_iou", "mean_iou", "mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
     },
+    "both rewards": BOTH,
     "256 batches, leave-one-out": PLAIN | FEW | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
@@ -96,7 +98,7 @@ SUITES = {
         "image-level",
         "image-level, stride 4",
         "reward mean_iou",
-        "reward batch_log_iou",
+        "both rewards",
         "K=4",
         "pixel-level, stride 4",
     ],
