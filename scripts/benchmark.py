@@ -41,6 +41,7 @@ SHORT = {
     "num_samples": 16,
     "scales": [4],
     "reward_funcs": ["mean_iou"],
+    "advantage_normalization": "batch",
 }
 DATA = {
     "shapes": {"config": "shapes"},
@@ -59,7 +60,8 @@ PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 STARS = {"reward_funcs": ["star_judge:stars"]}
 PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
-BOTH = {"reward_funcs": ["mean_iou", "batch_log_iou"]}
+SYNC = {"advantage_normalization": "batch"}
+BOTH = SYNC | {"reward_funcs": ["mean_iou", "batch_log_iou"]}
 FEW = BOTH | {"num_samples": 16, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
@@ -75,14 +77,15 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "+ PSD": PLAIN | PSD,
     "+ PSD (coupled)": PLAIN | {"credit": "coupled"},
     "+ all": {"advantage_normalization": "batch"} | PSR | PSD,
-    "image-level, stride 4": {"scales": [4]},
+    "SyncAN, stride 4": SYNC | {"scales": [4]},
     **{f"K={k}": {"num_samples": k, "scales": [4]} for k in (2, 4, 8, 16, 32)},
     **{
-        f"reward {name}": {"reward_funcs": [name], "scales": [4]}
+        f"reward {name}": SYNC | {"reward_funcs": [name], "scales": [4]}
         for name in ("batch_log_iou", "mean_iou", "mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
     },
     "both rewards": BOTH,
-    "256 batches, leave-one-out": PLAIN | FEW | {"max_steps": 256},
+    "SyncAN": SYNC,
+    "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
@@ -96,8 +99,9 @@ SUITES = {
     "choices": [
         "cross-entropy",
         "image-level",
-        "image-level, stride 4",
+        "SyncAN, stride 4",
         "reward mean_iou",
+        "SyncAN",
         "both rewards",
         "K=4",
         "pixel-level, stride 4",
