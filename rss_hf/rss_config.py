@@ -43,10 +43,10 @@ class RSSConfig(SegmentationConfig):
         From rewards to advantages: `"leave_one_out"`, `"psd"` (pairs of samples, credited where they differ),
         `"coupled"` (pairs that share all but random blocks) or `"none"` (the reward itself: plain REINFORCE, the only
         one that can do with a single sample).
-    advantage_normalization (`str`, *optional*, defaults to `"group"`):
-        What advantages are divided by: their deviation over the samples of each `"group"` (an image, or a site for
-        pixel-level rewards), that over the `"batch"` of all processes (SyncAN), the `"mean"` reward of the group, or
-        `"none"`. See [`~rss_hf.credit.normalize`].
+    advantage_normalization (`str`, *optional*, defaults to `"batch"`):
+        What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
+        samples of each `"group"` (an image, or a site for pixel-level rewards; the better one where a pretrained
+        encoder is trained too), the `"mean"` reward of the group, or `"none"`. See [`~rss_hf.credit.normalize`].
     entropy_coef (`float`, *optional*, defaults to 0.3):
         Weight of the entropy bonus at the start of training; it falls linearly to 0 at the end. It is divided by the
         square root of the number of sites, since the signal of a normalised image-level reward falls so with the grid.
@@ -82,7 +82,7 @@ class RSSConfig(SegmentationConfig):
         default="leave_one_out", metadata={"help": "From rewards to advantages.", "choices": list(CREDITS)}
     )
     advantage_normalization: str = field(
-        default="group", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
+        default="batch", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
     )
     entropy_coef: float = field(
         default=0.3, metadata={"help": "Weight of the entropy bonus at the start, for a grid of one site."}
@@ -112,5 +112,10 @@ class RSSConfig(SegmentationConfig):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+        if self.num_samples == 1 and self.advantage_normalization == "group":
+            raise ValueError(
+                "advantage_normalization='group' divides by the deviation over an image's samples, and "
+                "num_samples=1 leaves its sign alone; use 'batch' or 'none'."
+            )
         if self.credit == "coupled" and self.num_samples % 2:
             raise ValueError(f"credit='coupled' draws samples in pairs: num_samples={self.num_samples} must be even.")

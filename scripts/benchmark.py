@@ -41,7 +41,6 @@ SHORT = {
     "num_samples": 16,
     "scales": [4],
     "reward_funcs": ["mean_iou"],
-    "advantage_normalization": "batch",
 }
 DATA = {
     "shapes": {"config": "shapes"},
@@ -57,34 +56,35 @@ DATA = {
     },
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
+BY_IMAGE = {"advantage_normalization": "group"}
 PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
 STARS = {"reward_funcs": ["star_judge:stars"]}
 PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
-SYNC = {"advantage_normalization": "batch"}
-BOTH = SYNC | {"reward_funcs": ["mean_iou", "batch_log_iou"]}
+BOTH = {"reward_funcs": ["mean_iou", "batch_log_iou"]}
 FEW = BOTH | {"num_samples": 16, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
+    "image-level, by image": BY_IMAGE,
     "pixel-level": PIXELS | {"scales": [2]},
     "pixel-level, stride 4": PIXELS | {"scales": [4]},
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
     "leave-one-out": PLAIN,
-    "GRPO-style": {"advantage_normalization": "group", "entropy_coef": 0},
+    "GRPO-style": BY_IMAGE | {"entropy_coef": 0},
     "+ entropy bonus": {"advantage_normalization": "none"},
     "+ SyncAN": PLAIN | {"advantage_normalization": "batch"},
     "+ PSR": PLAIN | PSR,
     "+ PSD": PLAIN | PSD,
     "+ PSD (coupled)": PLAIN | {"credit": "coupled"},
     "+ all": {"advantage_normalization": "batch"} | PSR | PSD,
-    "SyncAN, stride 4": SYNC | {"scales": [4]},
+    "image-level, stride 4": {"scales": [4]},
     **{f"K={k}": {"num_samples": k, "scales": [4]} for k in (2, 4, 8, 16, 32)},
     **{
-        f"reward {name}": SYNC | {"reward_funcs": [name], "scales": [4]}
+        f"reward {name}": {"reward_funcs": [name], "scales": [4]}
         for name in ("batch_log_iou", "mean_iou", "mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
     },
     "both rewards": BOTH,
-    "SyncAN": SYNC,
+    "both rewards, by image": BOTH | BY_IMAGE,
     "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
@@ -99,10 +99,11 @@ SUITES = {
     "choices": [
         "cross-entropy",
         "image-level",
-        "SyncAN, stride 4",
+        "image-level, by image",
+        "image-level, stride 4",
         "reward mean_iou",
-        "SyncAN",
         "both rewards",
+        "both rewards, by image",
         "K=4",
         "pixel-level, stride 4",
     ],

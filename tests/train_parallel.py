@@ -21,6 +21,7 @@ if __name__ == "__main__":
         optim="sgd",
         learning_rate=1.0,
         max_grad_norm=0.0,
+        advantage_normalization="batch",  # SyncAN: over both processes
         credit=sys.argv[2],
         num_iterations=int(sys.argv[3]),
         reward_funcs=[sys.argv[4]],
