@@ -45,7 +45,7 @@ def test_bad_files(tmp_path):
     [
         ({"num_samples": 1}, "at least 2"),
         ({"num_samples": 0, "credit": "none"}, "or 1 with credit='none'; got 0"),
-        ({"num_samples": 1, "credit": "none"}, "leaves its sign alone"),
+        ({"num_samples": 1, "credit": "none", "advantage_normalization": "group"}, "leaves its sign alone"),
         ({"scales": [4, 8]}, "coarse to fine"),
         ({"credit": "reinforce"}, "credit must be one of"),
         ({"advantage_normalization": "site"}, "advantage_normalization must be one of"),
