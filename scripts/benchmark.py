@@ -54,6 +54,7 @@ DATA = {
         f"voc-trained-{rate}": {"config": "voc_upernet", "encoder_learning_rate": float(rate), "max_steps": 600}
         for rate in ("1e-4", "3e-5", "1e-5")
     },
+    "voc-trained-1200": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 BY_IMAGE = {"advantage_normalization": "group"}
