@@ -47,8 +47,10 @@ DATA = {
     "shapes-short": SHORT,
     "shapes-hard": SHORT
     | {"dataset_name": "shapes-hard", "image_size": [128, 128], "per_device_train_batch_size": 16},
+    "shapes-2000": {"config": "shapes", "max_steps": 2000},
     "camvid": {"config": "camvid"},
     "voc-frozen": {"config": "voc_upernet"},
+    "voc-frozen-4800": {"config": "voc_upernet", "max_steps": 4800},
     "voc-frozen-600": {"config": "voc_upernet", "max_steps": 600},
     **{
         f"voc-trained-{rate}": {"config": "voc_upernet", "encoder_learning_rate": float(rate), "max_steps": 600}
