@@ -5,7 +5,16 @@ from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation
 from .configuration_rss_segformer import RSSSegformerConfig
 from .modeling_rss_segformer import RSSSegformerForSemanticSegmentation
 from .policy import PixelPolicy
-from .rewards import batch_log_iou, dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
+from .rewards import (
+    batch_log_iou,
+    dice,
+    mean_accuracy,
+    mean_iou,
+    mean_iou_union,
+    pixel_accuracy,
+    pixel_match,
+    running_log_iou,
+)
 from .rss_config import RSSConfig
 from .rss_trainer import RSSTrainer
 from .segmentation_config import SegmentationConfig
@@ -35,4 +44,5 @@ __all__ = [
     "mean_iou_union",
     "pixel_accuracy",
     "pixel_match",
+    "running_log_iou",
 ]

@@ -15,6 +15,7 @@ from accelerate.utils import reduce
 
 
 VOID = 255
+MEMORY = 320  # images that running counts remember
 
 
 def cells(pixels: int, sites: int, device: torch.device) -> torch.Tensor:
@@ -63,6 +64,24 @@ def cell_means(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return (sums / counts).view(-1, h, w)
 
 
+class RunningCounts:
+    """
+    Counts of the images seen lately: one that was seen n images ago counts exp(-n / `MEMORY`). Long enough for classes
+    that are rare in a batch, short enough that the policy was much the same.
+
+    Attributes:
+        total (`torch.Tensor` of shape `(R, C)`): float, 0 before the first batch.
+    """
+
+    def __init__(self):
+        self.total = torch.zeros(1, 1)
+
+    def __call__(self, counts: torch.Tensor) -> torch.Tensor:
+        """Adds a batch's `counts` (R, C), float, whose last row is the number of its images; returns all (R, C)."""
+        self.total = counts + self.total.to(counts.device) * (-counts[-1] / MEMORY).exp()
+        return self.total
+
+
 @dataclass(frozen=True)
 class Agreement:
     """
@@ -75,6 +94,7 @@ class Agreement:
         valid (`torch.Tensor` broadcastable to `(..., h, w)`): float32, pixels of the cell that are not void.
         actual (`torch.Tensor` broadcastable to `(..., C)`): float32, pixels of each class in the whole reference.
         sum_processes (`Callable`, *optional*): sums a tensor over all processes that have a part of the batch.
+        remember (`Callable`, *optional*): [`RunningCounts`], which adds the counts of earlier batches to this one's.
     """
 
     predictions: torch.Tensor
@@ -82,6 +102,7 @@ class Agreement:
     valid: torch.Tensor
     actual: torch.Tensor
     sum_processes: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.clone
+    remember: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.clone
 
     @classmethod
     def from_maps(cls, predictions: torch.Tensor, references: torch.Tensor) -> "Agreement":
@@ -94,14 +115,14 @@ class Agreement:
         return cls(predictions, (valid & (predictions == references)).float(), valid.float(), actual)
 
     @classmethod
-    def from_cells(cls, actions: torch.Tensor, histogram: torch.Tensor) -> "Agreement":
+    def from_cells(cls, actions: torch.Tensor, histogram: torch.Tensor, remember: Callable) -> "Agreement":
         """
         Of action maps (K, B, h, w) int64 with the references of which `histogram` (B, C, h, w) was taken. They are the
         part of a batch that this process has.
         """
         by_site = actions.flatten(2).permute(1, 2, 0)  # (B, N, K), as they lie in memory
         hits = histogram.flatten(2).transpose(1, 2).gather(2, by_site).permute(2, 0, 1).view(actions.shape)
-        return cls(actions, hits, histogram.sum(1), histogram.sum((2, 3)), partial(reduce, reduction="sum"))
+        return cls(actions, hits, histogram.sum(1), histogram.sum((2, 3)), partial(reduce, reduction="sum"), remember)
 
     @cached_property
     def intersection(self) -> torch.Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from .agreement import Agreement, cell_means, reference_histogram, upsample_actions
+from .agreement import Agreement, RunningCounts, cell_means, reference_histogram, upsample_actions
 
 
 PIXELS_PER_CALL = 2**26  # of class maps shown to a reward at once: 512 MiB of int64; K maps of a batch may be more
@@ -61,32 +61,49 @@ def mean_iou_union(agreement: Agreement) -> torch.Tensor:
     return mean_over(agreement.intersection / agreement.union, agreement.union > 0)
 
 
+def log_iou_pseudo_value(agreement: Agreement, pool: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """
+    The jackknife's pseudo-value of each map (..., ) in log(IoU + 0.05) of the n images that `pool` makes of this
+    process's batch, s + n (s_with - s): s is the score of the other images, s_with that with this map added.
+    """
+    hits, union, actual = agreement.intersection, agreement.union, agreement.actual
+    valid = actual.sum(-1) > 0
+    by_sample = (counts.view(-1, *actual.shape) for counts in (hits, union, actual))
+    by_image = torch.stack([*(counts.mean(0) for counts in by_sample), valid[:, None].expand(actual.shape)])
+    pooled = pool(by_image.sum(1))  # (4, C)
+    other_hits, other_union = pooled[:2, None] - by_image[:2]
+
+    def score(hits, union):
+        return mean_over(((hits / union).nan_to_num(0) + 0.05).log(), pooled[2] > 0)
+
+    others = score(other_hits, other_union)
+    return (others + pooled[3, 0] * (score(other_hits + hits, other_union + union) - others)).where(valid, torch.nan)
+
+
 @AgreementReward
 def batch_log_iou(agreement: Agreement) -> torch.Tensor:
     """
     What a map brings to its batch's log(IoU + 0.05), mean over the classes present in the batch's references: (..., ),
-    any number. It is the jackknife's pseudo-value, s + B (s_with - s): s is the score of the other images of the
-    batch, s_with that of all B with this map in its place; counts are added over images before they are divided, each
-    other image counted with what its maps have on average. In training the batch is that of one forward pass on all
-    processes. NaN for an image without a valid pixel.
+    any number. It is the jackknife's pseudo-value ([`log_iou_pseudo_value`]): counts are added over images before they
+    are divided, each other image counted with what its maps have on average. In training the batch is that of one
+    forward pass on all processes. NaN for an image without a valid pixel.
 
     It is what evaluation measures, as far as a batch goes: the same pixel counts as much in a small object as in a
     large one, and a class painted into an image that lacks it costs as much as that class has to lose. The logarithm
-    lets a class that is hardly found yet gain more than one that is nearly right. The factor B gives it the scale of
-    an image's own reward, whatever B is. It is ours, not the paper's.
+    lets a class that is hardly found yet gain more than one that is nearly right. The factor n, the number of images,
+    gives it the scale of an image's own reward, whatever n is. It is ours, not the paper's.
     """
-    hits, union = agreement.intersection, agreement.union
-    valid = agreement.actual.sum(-1) > 0
-    by_sample = (counts.view(-1, *agreement.actual.shape) for counts in (hits, union, agreement.actual))
-    by_image = torch.stack([counts.mean(0) for counts in by_sample])  # (3, B, C)
-    batch, num_images = agreement.sum_processes(by_image.sum(1)), agreement.sum_processes(valid.sum())
-    other_hits, other_union, _ = batch[:, None] - by_image
+    return log_iou_pseudo_value(agreement, agreement.sum_processes)
 
-    def score(hits, union):
-        return mean_over(((hits / union).nan_to_num(0) + 0.05).log(), batch[2] > 0)
 
-    others = score(other_hits, other_union)
-    return (others + num_images * (score(other_hits + hits, other_union + union) - others)).where(valid, torch.nan)
+@AgreementReward
+def running_log_iou(agreement: Agreement) -> torch.Tensor:
+    """
+    As [`batch_log_iou`], counted over the batch and, with a weight that falls, the images of earlier batches
+    ([`~rss_hf.agreement.RunningCounts`]); outside training over those of the call. What a class is worth then depends
+    less on which images share a batch: with few samples and many classes that was most of the noise.
+    """
+    return log_iou_pseudo_value(agreement, lambda counts: agreement.remember(agreement.sum_processes(counts)))
 
 
 @AgreementReward
@@ -115,7 +132,17 @@ def pixel_match(agreement: Agreement) -> torch.Tensor:
 
 
 REWARDS = {
-    r.__name__: r for r in (mean_iou, mean_iou_union, batch_log_iou, dice, mean_accuracy, pixel_accuracy, pixel_match)
+    r.__name__: r
+    for r in (
+        mean_iou,
+        mean_iou_union,
+        batch_log_iou,
+        running_log_iou,
+        dice,
+        mean_accuracy,
+        pixel_accuracy,
+        pixel_match,
+    )
 }
 
 
@@ -144,7 +171,7 @@ def get_reward(reward: str | Callable) -> Callable:
 
 class RewardSet:
     """
-    Several rewards and their weights.
+    Several rewards and their weights; `counts` is what they remember of earlier batches.
 
     Args:
         rewards (`list[str | Callable]`): names, dotted paths or callables.
@@ -162,6 +189,7 @@ class RewardSet:
             raise ValueError(f"Rewards need distinct names, one at least; got {self.names}.")
         if len(self.weights) != len(self.rewards):
             raise ValueError(f"{len(self.rewards)} rewards {self.names} need as many weights; got {self.weights}.")
+        self.counts = RunningCounts()
 
     @torch.no_grad()
     def __call__(
@@ -192,7 +220,9 @@ class RewardSet:
         num_samples, batch_size, h, w = actions.shape
         on_cells = references is not None and any(isinstance(reward, AgreementReward) for reward in self.rewards)
         if on_cells:
-            agreement = Agreement.from_cells(actions, reference_histogram(references, (h, w), num_actions))
+            agreement = Agreement.from_cells(
+                actions, reference_histogram(references, (h, w), num_actions), self.counts
+            )
         results = {}
         for name, reward in zip(self.names, self.rewards, strict=True):
             if on_cells and isinstance(reward, AgreementReward):

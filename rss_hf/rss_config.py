@@ -19,8 +19,8 @@ class RSSConfig(SegmentationConfig):
     > Parameters that control the reward
 
     reward_funcs (`list[str]`, *optional*, defaults to `["batch_log_iou"]`):
-        Rewards by name (`batch_log_iou`, `mean_iou`, `mean_iou_union`, `mean_accuracy`, `pixel_accuracy`, `dice`,
-        `pixel_match`) or by dotted path, `package.module:function`.
+        Rewards by name (`batch_log_iou`, `running_log_iou`, `mean_iou`, `mean_iou_union`, `mean_accuracy`,
+        `pixel_accuracy`, `dice`, `pixel_match`) or by dotted path, `package.module:function`.
     reward_weights (`list[float]`, *optional*, defaults to 1 each):
         One weight for each reward; the reward trained on is the weighted sum of those that apply.
 

@@ -5,12 +5,15 @@ import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers.trainer_utils import has_length
 
+from .agreement import RunningCounts
 from .credit import couple, coupled_difference, leave_one_out, normalize, pairwise_spatial_difference
 from .loss import Experience, policy_gradient_loss
 from .policy import PixelPolicy
@@ -22,6 +25,8 @@ from .segmentation_trainer import SegmentationTrainer
 
 
 logger = logging.getLogger(__name__)
+
+COUNTS_NAME = "running_counts.safetensors"  # in a checkpoint, beside the optimizer's state
 
 
 class RSSTrainer(SegmentationTrainer):
@@ -184,6 +189,19 @@ class RSSTrainer(SegmentationTrainer):
     def _add(self, name: str, values: torch.Tensor):
         moments = torch.stack([values.detach().nansum(), (~values.isnan()).sum()])
         self._sums[name] = self._sums[name] + moments if name in self._sums else moments
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Also saves what rewards remember of earlier batches, for a resumed run to go on with."""
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            save_file({"total": self.reward_set.counts.total}, Path(output_dir, COUNTS_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        counts = RunningCounts()
+        if checkpoint is not None and Path(checkpoint, COUNTS_NAME).is_file():
+            counts.total = load_file(Path(checkpoint, COUNTS_NAME))["total"]
+        self.reward_set.counts = counts
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""

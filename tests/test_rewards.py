@@ -43,7 +43,7 @@ def brute_force(name, prediction, reference):
     return sum(scores) / len(scores)
 
 
-@pytest.mark.parametrize("name", [name for name in REWARDS if name not in ("pixel_match", "batch_log_iou")])
+@pytest.mark.parametrize("name", [name for name in REWARDS if name != "pixel_match" and "log_iou" not in name])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_rewards_on_cells_equal_brute_force_on_pixels(name, grid):
     actions, references = scene(grid=grid)
@@ -56,35 +56,51 @@ def test_rewards_on_cells_equal_brute_force_on_pixels(name, grid):
     torch.testing.assert_close(called, expected)
 
 
-def batch_log_iou_of(prediction, image, maps, references):
-    """The pseudo-value of `prediction` in place of all maps (K, B, H, W) of its image, counted by its definition."""
-    present = [c for c in range(C) if (references == c).any()]
+def log_iou_of(prediction, image, maps, references, earlier=None):
+    """
+    The pseudo-value of `prediction` in place of all maps (K, B, H, W) of its image, counted by its definition; the
+    images of an `earlier` batch (maps, references), shown before this one, count exp(-B / 320) each.
+    """
+    images = [(1, maps[:, b], references[b]) for b in range(len(references))]
+    if earlier is not None:
+        images += [
+            (math.exp(-len(references) / 320), *pair) for pair in zip(earlier[0].unbind(1), earlier[1], strict=True)
+        ]
+    present = [c for c in range(C) if any((reference == c).any() for _, _, reference in images)]
 
-    def score(shown):  # maps by image
+    def score(images):
         hits, union = torch.zeros(C), torch.zeros(C)
-        for b, some in shown.items():
-            valid = references[b] != 255
+        for weight, some, reference in images:
+            valid = reference != 255
             for c in range(C):
-                found, actual = some[:, valid] == c, references[b][valid] == c
-                hits[c] += (found & actual).sum() / len(some)
-                union[c] += (found | actual).sum() / len(some)
+                found, actual = some[:, valid] == c, reference[valid] == c
+                hits[c] += weight * (found & actual).sum() / len(some)
+                union[c] += weight * (found | actual).sum() / len(some)
         return (hits / union.where(union > 0, 1) + 0.05).log()[present].mean()
 
-    others = {b: maps[:, b] for b in range(len(references)) if b != image}
+    others = images[:image] + images[image + 1 :]
     without = score(others)
-    return without + len(references) * (score(others | {image: prediction[None]}) - without)
+    num_images = sum(weight for weight, _, _ in images)
+    return without + num_images * (score([*others, (1, prediction[None], references[image])]) - without)
 
 
+@pytest.mark.parametrize("name", ["batch_log_iou", "running_log_iou"])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_batch_log_iou_is_the_pseudo_value_of_a_map_in_its_batch(grid):
-    actions, references = scene(grid=grid)
-    rewards = RewardSet(["batch_log_iou"])(actions, C, SIZE, references)["batch_log_iou"]
-    assert rewards.shape == (3, 3, 1, 1)
-    maps = upsample_actions(actions, SIZE)
-    expected = [[batch_log_iou_of(maps[k, b], b, maps, references) for b in range(3)] for k in range(3)]
-    torch.testing.assert_close(rewards[..., 0, 0], torch.tensor(expected))
-    called = REWARDS["batch_log_iou"](maps[0], references)  # a batch of one map an image
-    expected = [batch_log_iou_of(maps[0, b], b, maps[:1], references) for b in range(3)]
+def test_log_iou_is_the_pseudo_value_of_a_map_among_the_images_counted(grid, name):
+    """Of its batch, or in a set that has been shown an earlier batch also of that."""
+    reward_set, earlier = RewardSet([name]), None
+    for seed, batch_size in ((0, 3), (1, 2)):
+        actions, references = scene(seed, batch_size=batch_size, grid=grid)
+        maps = upsample_actions(actions, SIZE)
+        rewards = reward_set(actions, C, SIZE, references)[name]
+        assert rewards.shape == (3, batch_size, 1, 1)
+        expected = [
+            [log_iou_of(maps[k, b], b, maps, references, earlier) for b in range(batch_size)] for k in range(3)
+        ]
+        torch.testing.assert_close(rewards[..., 0, 0], torch.tensor(expected))
+        earlier = (maps, references) if name == "running_log_iou" else None
+    called = REWARDS[name](maps[0], references)  # a batch of one map an image
+    expected = [log_iou_of(maps[0, b], b, maps[:1], references) for b in range(2)]
     torch.testing.assert_close(called, torch.tensor(expected))
 
 

@@ -176,6 +176,7 @@ def test_cross_entropy_accumulates_alike(new_policy, tmp_path):
         {"scales": [16, 8, 4], "scale_schedule": "policy"},
         {"credit": "coupled"},
         {"num_iterations": 3, "save_steps": 3, "max_steps": 8},
+        {"reward_funcs": ["running_log_iou"]},
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(new_policy, tmp_path, options):
