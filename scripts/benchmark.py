@@ -51,12 +51,14 @@ DATA = {
     "camvid": {"config": "camvid"},
     "voc-frozen": {"config": "voc_upernet"},
     "voc-frozen-4800": {"config": "voc_upernet", "max_steps": 4800},
+    "voc-frozen-2400": {"config": "voc_upernet", "max_steps": 2400},
     "voc-frozen-600": {"config": "voc_upernet", "max_steps": 600},
     **{
         f"voc-trained-{rate}": {"config": "voc_upernet", "encoder_learning_rate": float(rate), "max_steps": 600}
         for rate in ("1e-4", "3e-5", "1e-5")
     },
     "voc-trained-1200": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
+    "voc-trained-2400": {"config": "voc_upernet", "encoder_learning_rate": 1e-4, "max_steps": 2400},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 BY_IMAGE = {"advantage_normalization": "group"}
@@ -65,6 +67,8 @@ STARS = {"reward_funcs": ["star_judge:stars"]}
 PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
 BOTH = {"reward_funcs": ["mean_iou", "batch_log_iou"]}
 FEW = BOTH | {"num_samples": 16, "scales": [4]}
+RUNNING = {"reward_funcs": ["running_log_iou"]}
+FOUR = {"num_samples": 4, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
@@ -90,6 +94,13 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "both rewards, by image": BOTH | BY_IMAGE,
     "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
+    "running counts": RUNNING,
+    "running counts, by image": RUNNING | BY_IMAGE,
+    "K=4, running counts": RUNNING | FOUR,
+    "K=4, running counts, by image": RUNNING | FOUR | BY_IMAGE,
+    "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
+    "K=4, leave-one-out": PLAIN | FOUR,
+    "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},
@@ -110,9 +121,10 @@ SUITES = {
         "K=4",
         "pixel-level, stride 4",
     ],
+    "few": ["cross-entropy", "K=4", *(name for name in METHODS if "running" in name or name.startswith("K=4, leave"))],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
-    "samples": ["cross-entropy", *(name for name in METHODS if name.startswith("K=")), "image-level"],
+    "samples": ["cross-entropy", *(f"K={k}" for k in (2, 4, 8, 16, 32)), "image-level"],
     "queries": ["cross-entropy", *(name for name in METHODS if "batches" in name)],
     "rewards": [name for name in METHODS if name.startswith("reward ")],
     "stars": [name for name in METHODS if name.startswith("stars")],
