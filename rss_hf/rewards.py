@@ -101,7 +101,7 @@ def running_log_iou(agreement: Agreement) -> torch.Tensor:
     """
     As [`batch_log_iou`], counted over the batch and, with a weight that falls, the images of earlier batches
     ([`~rss_hf.agreement.RunningCounts`]); outside training over those of the call. What a class is worth then depends
-    less on which images share a batch: with few samples and many classes that was most of the noise.
+    less on which images share a batch: with few samples and many classes learning is faster for it.
     """
     return log_iou_pseudo_value(agreement, lambda counts: agreement.remember(agreement.sum_processes(counts)))
 

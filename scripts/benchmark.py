@@ -58,7 +58,6 @@ DATA = {
         for rate in ("1e-4", "3e-5", "1e-5")
     },
     "voc-trained-1200": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
-    "voc-trained-2400": {"config": "voc_upernet", "encoder_learning_rate": 1e-4, "max_steps": 2400},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 BY_IMAGE = {"advantage_normalization": "group"}
@@ -94,10 +93,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "both rewards, by image": BOTH | BY_IMAGE,
     "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
-    "running counts": RUNNING,
-    "running counts, by image": RUNNING | BY_IMAGE,
     "K=4, running counts": RUNNING | FOUR,
-    "K=4, running counts, by image": RUNNING | FOUR | BY_IMAGE,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
     "K=4, leave-one-out": PLAIN | FOUR,
     "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
@@ -121,7 +117,7 @@ SUITES = {
         "K=4",
         "pixel-level, stride 4",
     ],
-    "few": ["cross-entropy", "K=4", *(name for name in METHODS if "running" in name or name.startswith("K=4, leave"))],
+    "few": ["cross-entropy", *(name for name in METHODS if name == "K=4" or name.startswith("K=4,"))],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(f"K={k}" for k in (2, 4, 8, 16, 32)), "image-level"],
