@@ -70,16 +70,18 @@ class RunningCounts:
     that are rare in a batch, short enough that the policy was much the same.
 
     Attributes:
-        total (`torch.Tensor` of shape `(R, C)`): float, 0 before the first batch.
+        total (`torch.Tensor` of shape `(R, C)`): float; None before the first batch.
     """
 
     def __init__(self):
-        self.total = torch.zeros(1, 1)
+        self.total: torch.Tensor | None = None
 
     def __call__(self, counts: torch.Tensor) -> torch.Tensor:
         """Adds a batch's `counts` (R, C), float, whose last row is the number of its images; returns all (R, C)."""
-        self.total = counts + self.total.to(counts.device) * (-counts[-1] / MEMORY).exp()
-        return self.total
+        if self.total is not None:
+            counts = counts + self.total.to(counts.device) * (-counts[-1] / MEMORY).exp()
+        self.total = counts
+        return counts
 
 
 @dataclass(frozen=True)

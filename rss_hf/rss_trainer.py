@@ -193,8 +193,9 @@ class RSSTrainer(SegmentationTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """Also saves what rewards remember of earlier batches, for a resumed run to go on with."""
         super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            save_file({"total": self.reward_set.counts.total}, Path(output_dir, COUNTS_NAME))
+        total = self.reward_set.counts.total
+        if self.args.should_save and total is not None:
+            save_file({"total": total}, Path(output_dir, COUNTS_NAME))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -114,6 +114,7 @@ eval_steps: 2
 logging_steps: 1
 per_device_train_batch_size: 4
 num_samples: 4
+reward_funcs: [running_log_iou]
 use_cpu: true
 push_to_hub: true
 hub_model_id: org/trained
@@ -129,7 +130,7 @@ hub_revision: tiny
     assert {name: content for name, content in there.items() if "/" not in name} == {".gitattributes": b""} | local
     assert {*NEEDED_TO_LOAD, "training_curves.png", "comparison.png"} <= set(local)
     last = {path.name: path.read_bytes() for path in (out / "checkpoint-4").iterdir()}
-    assert {"optimizer.pt", "trainer_state.json", *NEEDED_TO_LOAD} <= set(last)
+    assert {"optimizer.pt", "running_counts.safetensors", "trainer_state.json", *NEEDED_TO_LOAD} <= set(last)
     assert {path: content for path, content in there.items() if path.startswith("last-checkpoint/")} == {
         f"last-checkpoint/{name}": content for name, content in last.items() if name != "training_args.bin"
     }
