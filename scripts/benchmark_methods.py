@@ -1,0 +1,94 @@
+"""What scripts/benchmark.py compares: data and methods as options of scripts/train.py, and the lines of each table."""
+
+SHORT = {
+    "config": "shapes",
+    "max_steps": 200,
+    "eval_steps": 50,
+    "num_samples": 16,
+    "scales": [4],
+    "reward_funcs": ["mean_iou"],
+}
+DATA = {
+    "shapes": {"config": "shapes"},
+    "shapes-short": SHORT,
+    "shapes-hard": SHORT
+    | {"dataset_name": "shapes-hard", "image_size": [128, 128], "per_device_train_batch_size": 16},
+    "shapes-2000": {"config": "shapes", "max_steps": 2000},
+    "camvid": {"config": "camvid"},
+    "voc-frozen": {"config": "voc_upernet"},
+    "voc-frozen-4800": {"config": "voc_upernet", "max_steps": 4800},
+    "voc-frozen-2400": {"config": "voc_upernet", "max_steps": 2400},
+    "voc-frozen-600": {"config": "voc_upernet", "max_steps": 600},
+    **{
+        f"voc-trained-{rate}": {"config": "voc_upernet", "encoder_learning_rate": float(rate), "max_steps": 600}
+        for rate in ("1e-4", "3e-5", "1e-5")
+    },
+    "voc-trained-1200": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
+}
+PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
+BY_IMAGE = {"advantage_normalization": "group"}
+PSR, PSD = {"scales": [16, 8, 4]}, {"credit": "psd"}
+STARS = {"reward_funcs": ["star_judge:stars"]}
+PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
+BOTH = {"reward_funcs": ["mean_iou", "batch_log_iou"]}
+FEW = BOTH | {"num_samples": 16, "scales": [4]}
+RUNNING = {"reward_funcs": ["running_log_iou"]}
+FOUR = {"num_samples": 4, "scales": [4]}
+METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
+    "cross-entropy": {"objective": "cross_entropy"},
+    "image-level": {},
+    "image-level, by image": BY_IMAGE,
+    "pixel-level": PIXELS | {"scales": [2]},
+    "pixel-level, stride 4": PIXELS | {"scales": [4]},
+    "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
+    "leave-one-out": PLAIN,
+    "GRPO-style": BY_IMAGE | {"entropy_coef": 0},
+    "+ entropy bonus": {"advantage_normalization": "none"},
+    "+ SyncAN": PLAIN | {"advantage_normalization": "batch"},
+    "+ PSR": PLAIN | PSR,
+    "+ PSD": PLAIN | PSD,
+    "+ PSD (coupled)": PLAIN | {"credit": "coupled"},
+    "+ all": {"advantage_normalization": "batch"} | PSR | PSD,
+    "image-level, stride 4": {"scales": [4]},
+    **{f"K={k}": {"num_samples": k, "scales": [4]} for k in (2, 4, 8, 16, 32)},
+    **{
+        f"reward {name}": {"reward_funcs": [name], "scales": [4]}
+        for name in ("batch_log_iou", "mean_iou", "mean_iou_union", "dice", "mean_accuracy", "pixel_accuracy")
+    },
+    "both rewards": BOTH,
+    "both rewards, by image": BOTH | BY_IMAGE,
+    "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
+    "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
+    "K=4, running counts": RUNNING | FOUR,
+    "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
+    "K=4, leave-one-out": PLAIN | FOUR,
+    "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
+    **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
+    "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
+    "PSD, grid 128": PSD | {"scales": [1]},
+    **{f"stars, stride {stride}": STARS | {"scales": [stride]} for stride in (4, 2)},
+    "stars, PSR to stride 4": STARS | {"scales": [16, 8, 4], "scale_warmup": 0.6},
+    "stars, PSR to stride 2": STARS | {"scales": [16, 8, 4, 2], "scale_warmup": 0.6},
+}
+SUITES = {
+    "convergence": ["cross-entropy", "image-level", "pixel-level"],
+    "choices": [
+        "cross-entropy",
+        "image-level",
+        "image-level, by image",
+        "image-level, stride 4",
+        "reward mean_iou",
+        "both rewards",
+        "both rewards, by image",
+        "K=4",
+        "pixel-level, stride 4",
+    ],
+    "few": ["cross-entropy", *(name for name in METHODS if name == "K=4" or name.startswith("K=4,"))],
+    "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
+    "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
+    "samples": ["cross-entropy", *(f"K={k}" for k in (2, 4, 8, 16, 32)), "image-level"],
+    "queries": ["cross-entropy", *(name for name in METHODS if "batches" in name)],
+    "rewards": [name for name in METHODS if name.startswith("reward ")],
+    "stars": [name for name in METHODS if name.startswith("stars")],
+    "grids": ["cross-entropy", *(name for name in METHODS if "grid" in name or name.startswith("PSR"))],
+}
