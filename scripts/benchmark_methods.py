@@ -52,6 +52,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "+ PSD (coupled)": PLAIN | {"credit": "coupled"},
     "+ all": {"advantage_normalization": "batch"} | PSR | PSD,
     "image-level, stride 4": {"scales": [4]},
+    "image-level, K=32, stride 1": {"num_samples": 32, "scales": [1]},
     **{f"K={k}": {"num_samples": k, "scales": [4]} for k in (2, 4, 8, 16, 32)},
     **{
         f"reward {name}": {"reward_funcs": [name], "scales": [4]}
@@ -87,6 +88,7 @@ SUITES = {
         "K=4",
         "pixel-level, stride 4",
     ],
+    "longer": ["cross-entropy", "image-level", "image-level, K=32, stride 1", "both rewards", "pixel-level"],
     "few": ["cross-entropy", *(name for name in METHODS if name == "K=4" or name.startswith("K=4,"))],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
