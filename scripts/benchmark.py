@@ -100,8 +100,8 @@ def data_options(data: str, args: BenchmarkArguments) -> dict:
     """Options of scripts/train.py that are the data's: its recipe and where the data and the encoder are."""
     options = dict(DATA[data])
     recipe = yaml.safe_load((ROOT / "configs" / f"{options.pop('config')}.yaml").read_text())
-    if data.startswith(("camvid", "voc")):
-        place = args.camvid if data.startswith("camvid") else args.voc
+    if data == "camvid" or data.startswith("voc"):
+        place = args.camvid if data == "camvid" else args.voc
         if place is None:
             raise ValueError(f"--data {data} needs --{data.partition('-')[0]}, a Hub id or folder.")
         options["dataset_name"] = place

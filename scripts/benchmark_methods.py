@@ -15,7 +15,6 @@ DATA = {
     | {"dataset_name": "shapes-hard", "image_size": [128, 128], "per_device_train_batch_size": 16},
     "shapes-2000": {"config": "shapes", "max_steps": 2000},
     "camvid": {"config": "camvid"},
-    "camvid-4800": {"config": "camvid", "max_steps": 4800},
     "voc-frozen": {"config": "voc_upernet"},
     "voc-frozen-4800": {"config": "voc_upernet", "max_steps": 4800},
     "voc-frozen-2400": {"config": "voc_upernet", "max_steps": 2400},
@@ -25,7 +24,6 @@ DATA = {
         for rate in ("1e-4", "3e-5", "1e-5")
     },
     "voc-trained-1200": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
-    "voc-trained-2400": {"config": "voc_upernet", "encoder_learning_rate": 1e-4, "max_steps": 2400},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 BY_IMAGE = {"advantage_normalization": "group"}
@@ -64,7 +62,6 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
     "K=4, mean_iou": FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, running counts": RUNNING | FOUR,
-    "K=4, running counts, by image": RUNNING | FOUR | BY_IMAGE,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
     "K=4, leave-one-out": PLAIN | FOUR,
     "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
