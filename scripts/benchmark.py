@@ -100,12 +100,13 @@ def data_options(data: str, args: BenchmarkArguments) -> dict:
     """Options of scripts/train.py that are the data's: its recipe and where the data and the encoder are."""
     options = dict(DATA[data])
     recipe = yaml.safe_load((ROOT / "configs" / f"{options.pop('config')}.yaml").read_text())
-    if data == "camvid" or data.startswith("voc"):
-        place = args.camvid if data == "camvid" else args.voc
+    source = data.partition("-")[0]
+    if source in ("camvid", "voc"):
+        place = getattr(args, source)
         if place is None:
-            raise ValueError(f"--data {data} needs --{data.partition('-')[0]}, a Hub id or folder.")
+            raise ValueError(f"--data {data} needs --{source}, a Hub id or folder.")
         options["dataset_name"] = place
-    if data.startswith("voc"):
+    if source == "voc":
         options["model_name_or_path"] = str(make_upernet(args.encoder_weights))
     return recipe | options
 

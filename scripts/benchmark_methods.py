@@ -32,6 +32,7 @@ STARS = {"reward_funcs": ["star_judge:stars"]}
 PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
 BOTH = {"reward_funcs": ["mean_iou", "batch_log_iou"]}
 FEW = BOTH | {"num_samples": 16, "scales": [4]}
+JUDGED = {"reward_funcs": ["mean_iou"], "num_samples": 32, "scales": [4]}
 RUNNING = {"reward_funcs": ["running_log_iou"]}
 FOUR = {"num_samples": 4, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
@@ -60,6 +61,14 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "both rewards, by image": BOTH | BY_IMAGE,
     "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
+    **{
+        f"{batches} batches, K=32, leave-one-out": JUDGED | PLAIN | {"max_steps": batches}
+        for batches in (900, 1200)
+    },
+    **{
+        f"{batches} batches, K=32, 8 steps each": JUDGED | {"max_steps": 8 * batches, "num_iterations": 8}
+        for batches in (150, 225, 300)
+    },
     "K=4, mean_iou": FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, running counts": RUNNING | FOUR,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
@@ -83,6 +92,7 @@ SUITES = {
         "both rewards",
         "both rewards, by image",
         "K=4",
+        "K=32",
         "pixel-level, stride 4",
     ],
     "longer": ["cross-entropy", "image-level", "image-level, K=32, stride 1", "both rewards", "pixel-level"],
