@@ -61,10 +61,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "both rewards, by image": BOTH | BY_IMAGE,
     "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
-    **{
-        f"{batches} batches, K=32, leave-one-out": JUDGED | PLAIN | {"max_steps": batches}
-        for batches in (900, 1200)
-    },
+    **{f"{batches} batches, K=32, leave-one-out": JUDGED | PLAIN | {"max_steps": batches} for batches in (900, 1200)},
     **{
         f"{batches} batches, K=32, 8 steps each": JUDGED | {"max_steps": 8 * batches, "num_iterations": 8}
         for batches in (150, 225, 300)
