@@ -32,8 +32,8 @@ STARS = {"reward_funcs": ["star_judge:stars"]}
 PIXELS = {"reward_funcs": ["pixel_match"], "advantage_normalization": "mean", "entropy_coef": 0, "num_samples": 64}
 BOTH = {"reward_funcs": ["mean_iou", "batch_log_iou"]}
 FEW = BOTH | {"num_samples": 16, "scales": [4]}
-JUDGED = {"reward_funcs": ["mean_iou"], "num_samples": 32, "scales": [4]}
-EIGHT_EACH = JUDGED | {"num_iterations": 8, "save_steps": 200}
+THIRTY_TWO = {"reward_funcs": ["mean_iou"], "num_samples": 32, "scales": [4]}
+EIGHT_EACH = THIRTY_TWO | {"num_iterations": 8, "save_steps": 200}
 RUNNING = {"reward_funcs": ["running_log_iou"]}
 FOUR = {"num_samples": 4, "scales": [4]}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
@@ -62,7 +62,10 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "both rewards, by image": BOTH | BY_IMAGE,
     "256 batches, leave-one-out": FEW | PLAIN | {"max_steps": 256},
     "64 batches, 8 steps each": FEW | {"max_steps": 512, "num_iterations": 8, "save_steps": 512},
-    **{f"{batches} batches, K=32, leave-one-out": JUDGED | PLAIN | {"max_steps": batches} for batches in (900, 1200)},
+    **{
+        f"{batches} batches, K=32, leave-one-out": THIRTY_TWO | PLAIN | {"max_steps": batches}
+        for batches in (900, 1200)
+    },
     **{
         f"{batches} batches, K=32, 8 steps each": EIGHT_EACH | {"max_steps": 8 * batches}
         for batches in (150, 225, 300)
