@@ -14,6 +14,30 @@ import torch
 EPSILON = 1e-6  # added to a standard deviation before dividing by it, in units of the reward
 
 
+def less_confidence(rewards: torch.Tensor, probs: torch.Tensor, coef: float) -> torch.Tensor:
+    """
+    Rewards less `coef` times the policy's confidence in what it did: the probability it gave the action of a site, for
+    an image-level reward the mean over sites (ours, not the paper's).
+
+    For `pixel_accuracy`, and for `pixel_match`, confidence is the reward that the policy expects if its probabilities
+    are true, so that a coefficient of 1 leaves what it did not expect. Two things follow. Sites that it knows add
+    nothing to the differences between samples, where each site's noise is that of all others. And the policy becomes
+    what it claims: the expected gradient is that of mean_p(pi(y) - coef/2 sum_c pi(c)^2), with 1 the Brier score. The
+    maximum of that is the labels' distribution, where that of the reward alone is to be sure of the likeliest class.
+    Above 1 it is that distribution drawn towards the uniform one, the order of classes being the same.
+
+    Args:
+        rewards (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): NaN where none applies.
+        probs (`torch.Tensor` of shape `(K, B, h, w)`): in [0, 1], the policy's probability of each sampled action.
+        coef (`float`): in units of the reward.
+
+    Returns:
+        `torch.Tensor`: like `rewards`.
+    """
+    by_site = rewards.shape[2:] != (1, 1)
+    return rewards - coef * (probs if by_site else probs.mean((2, 3), keepdim=True))
+
+
 def leave_one_out(rewards: torch.Tensor) -> torch.Tensor:
     """
     Each sample against the mean of the others, A_k = r_k - mean_{j != k} r_j. Unbiased, with no critic. Summed over

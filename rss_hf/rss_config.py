@@ -50,6 +50,10 @@ class RSSConfig(SegmentationConfig):
     entropy_coef (`float`, *optional*, defaults to 0.3):
         Weight of the entropy bonus at the start of training; it falls linearly to 0 at the end. It is divided by the
         square root of the number of sites, since the signal of a normalised image-level reward falls so with the grid.
+    confidence_coef (`float`, *optional*, defaults to 0):
+        Weight of the policy's confidence in a map, the mean probability of its actions, which is taken off the map's
+        reward. With `pixel_accuracy` 1.3 makes K = 4 samples worth several times as many, and keeps the policy from
+        being sure of its errors. See [`~rss_hf.credit.less_confidence`].
 
     > Parameters whose default differs from [`~transformers.TrainingArguments`]
 
@@ -88,6 +92,10 @@ class RSSConfig(SegmentationConfig):
         default=0.3, metadata={"help": "Weight of the entropy bonus at the start, for a grid of one site."}
     )
 
+    confidence_coef: float = field(
+        default=0.0, metadata={"help": "Weight of the policy's mean probability of a map, taken off its reward."}
+    )
+
     def __post_init__(self):
         super().__post_init__()
         ProgressiveScales(self.scales, self.scale_schedule, self.scale_warmup)
@@ -112,6 +120,13 @@ class RSSConfig(SegmentationConfig):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+        if self.confidence_coef < 0:
+            raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")
+        if self.confidence_coef and self.advantage_normalization == "mean":
+            raise ValueError(
+                f"advantage_normalization='mean' divides by the mean of a reward that is at least 0, and does not go "
+                f"with confidence_coef={self.confidence_coef}; use 'batch'."
+            )
         if self.num_samples == 1 and self.advantage_normalization == "group":
             raise ValueError(
                 "advantage_normalization='group' divides by the deviation over an image's samples, and "

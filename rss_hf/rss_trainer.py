@@ -14,7 +14,14 @@ from torch.utils.data import Sampler
 from transformers.trainer_utils import has_length
 
 from .agreement import RunningCounts
-from .credit import couple, coupled_difference, leave_one_out, normalize, pairwise_spatial_difference
+from .credit import (
+    couple,
+    coupled_difference,
+    leave_one_out,
+    less_confidence,
+    normalize,
+    pairwise_spatial_difference,
+)
 from .loss import Experience, policy_gradient_loss
 from .policy import PixelPolicy
 from .repeat_sampler import RepeatSampler
@@ -75,6 +82,7 @@ class RSSTrainer(SegmentationTrainer):
             "strides of the action grid": ", ".join(map(str, args.scales)),
             "credit, normalised over": f"{args.credit}, {args.advantage_normalization}",
             "entropy bonus": f"{args.entropy_coef:g}",
+            "confidence taken off": f"{args.confidence_coef:g}",
         }
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -112,8 +120,13 @@ class RSSTrainer(SegmentationTrainer):
         actions, resampled = self._sample(policy)
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
+        surprise = total
+        if self.args.confidence_coef:
+            probs = policy.log_prob(actions).exp()
+            surprise = less_confidence(total, probs, self.args.confidence_coef)
+            self._add("confidence", probs)
         credit = partial(self._credit, applies=~total.isnan(), actions=actions, resampled=resampled)
-        raw_advantages = credit(total)
+        raw_advantages = credit(surprise)
         advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
         self._record(rewards, total, raw_advantages, policy.grid, stride)
         return Experience(actions, advantages, policy.log_probs, credit, by_site=total.shape[2:] != (1, 1))

@@ -36,10 +36,12 @@ THIRTY_TWO = {"reward_funcs": ["mean_iou"], "num_samples": 32, "scales": [4]}
 EIGHT_EACH = THIRTY_TWO | {"num_iterations": 8, "save_steps": 200}
 RUNNING = {"reward_funcs": ["running_log_iou"]}
 FOUR = {"num_samples": 4, "scales": [4]}
+CALIBRATED = {"reward_funcs": ["pixel_accuracy"], "confidence_coef": 1.3, "entropy_coef": 0}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
     "image-level, by image": BY_IMAGE,
+    "image-level, calibrated": CALIBRATED,
     "pixel-level": PIXELS | {"scales": [2]},
     "pixel-level, stride 4": PIXELS | {"scales": [4]},
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
@@ -71,6 +73,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
         for batches in (150, 225, 300)
     },
     "K=4, mean_iou": FOUR | {"reward_funcs": ["mean_iou"]},
+    "K=4, calibrated": CALIBRATED | FOUR,
     "K=4, running counts": RUNNING | FOUR,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
     "K=4, leave-one-out": PLAIN | FOUR,
@@ -88,6 +91,7 @@ SUITES = {
         "cross-entropy",
         "image-level",
         "image-level, by image",
+        "image-level, calibrated",
         "image-level, stride 4",
         "reward mean_iou",
         "both rewards",
@@ -100,6 +104,7 @@ SUITES = {
         "cross-entropy",
         "image-level",
         "image-level, by image",
+        "image-level, calibrated",
         "image-level, K=32, stride 1",
         "both rewards",
         "pixel-level",

@@ -5,7 +5,14 @@ from itertools import product
 import pytest
 import torch
 
-from rss_hf.credit import couple, coupled_difference, leave_one_out, normalize, pairwise_spatial_difference
+from rss_hf.credit import (
+    couple,
+    coupled_difference,
+    leave_one_out,
+    less_confidence,
+    normalize,
+    pairwise_spatial_difference,
+)
 from rss_hf.loss import Experience, action_weights, policy_gradient_loss
 from rss_hf.policy import PixelPolicy
 
@@ -54,6 +61,24 @@ def test_leave_one_out_is_unbiased_exactly(num_samples):
         for weight, a in zip(p, actions.unsqueeze(2).unbind(1), strict=True)
     )
     torch.testing.assert_close(gradient, expected_reward_gradient())
+
+
+@pytest.mark.parametrize("coef", [1.0, 1.3])
+@pytest.mark.parametrize("by_site", [False, True])
+def test_less_confidence_a_reward_of_right_or_wrong_teaches_the_brier_score(coef, by_site):
+    """The expected gradient is that of mean_p(pi(y) - coef/2 sum_c pi(c)^2), by automatic differentiation."""
+    labels = torch.tensor([[[[1, 2]]]])
+    actions, p = enumerate_maps(2)
+    gradient = 0
+    for weight, a in zip(p, actions.unsqueeze(2).unbind(1), strict=True):
+        right = (a == labels).double()
+        rewards = right if by_site else right.mean((2, 3), keepdim=True)
+        rewards = less_confidence(rewards, PixelPolicy(toy()).log_prob(a).exp(), coef)
+        gradient = gradient + weight * surrogate_gradient(a, leave_one_out(rewards)) / (SITES if by_site else 1)
+    logits = toy(True)
+    probs = logits.softmax(1)
+    score = (probs.gather(1, labels) - coef / 2 * probs.square().sum(1, keepdim=True)).mean()
+    torch.testing.assert_close(gradient, torch.autograd.grad(score, logits)[0])
 
 
 def test_coupled_pairs_are_unbiased_exactly():

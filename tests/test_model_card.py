@@ -90,6 +90,7 @@ In percent, on split `validation` of `org/scenes`, 16 images, after 3 steps\. PA
 \| strides of the action grid \| 4 \|
 \| credit, normalised over \| leave_one_out, batch \|
 \| entropy bonus \| 0\.3 \|
+\| confidence taken off \| 0 \|
 \| steps \| 3 \|
 \| images a step \| 8 \|
 \| learning rate \| 0\.001, constant \|

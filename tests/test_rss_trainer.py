@@ -223,6 +223,24 @@ def test_plain_reinforce_reinforces_the_one_sample_by_its_reward(new_policy, tmp
     assert loss == pytest.approx(-0.1) and grad_norm > 0 and math.isnan(std)
 
 
+def test_confidence_is_taken_off_what_is_learned_from_and_not_off_what_is_logged(new_policy, tmp_path):
+    """A constant reward then teaches one thing: less confidence."""
+    options = {"reward_funcs": [constant], "entropy_coef": 0.0, "confidence_coef": 1.0, "weight_decay": 0.0}
+    model = new_policy()
+    torch.nn.init.constant_(model.decode_head.classifier.bias[:1], 2.0)  # rather sure of class 0
+    trainer = train(model, tmp_path, max_steps=20, num_samples=32, learning_rate=1e-2, **options)
+    (reward, first, entropy), *_, (_, last, later) = logged(trainer, "reward", "confidence", "entropy")
+    assert reward == pytest.approx(0.1) and first > 0.5 and last < 0.4 and later > entropy
+
+
+@pytest.mark.parametrize(
+    "options", [{"confidence_coef": -1.0}, {"confidence_coef": 1.0, "advantage_normalization": "mean"}]
+)
+def test_confidence_cannot_be_taken_off_so(options, tmp_path):
+    with pytest.raises(ValueError, match="confidence_coef"):
+        RSSConfig(output_dir=str(tmp_path), **options)
+
+
 def test_images_without_valid_pixels_teach_nothing(new_policy, tmp_path):
     trainer = train(new_policy(), tmp_path, Scenes(8, empty=range(8)), entropy_coef=0.0, weight_decay=0.0)
     assert torch.equal(weights(trainer), torch.cat([p.detach().flatten() for p in new_policy().parameters()]))
