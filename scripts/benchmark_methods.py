@@ -36,12 +36,20 @@ THIRTY_TWO = {"reward_funcs": ["mean_iou"], "num_samples": 32, "scales": [4]}
 EIGHT_EACH = THIRTY_TWO | {"num_iterations": 8, "save_steps": 200}
 RUNNING = {"reward_funcs": ["running_log_iou"]}
 FOUR = {"num_samples": 4, "scales": [4]}
-CALIBRATED = {"reward_funcs": ["pixel_accuracy"], "confidence_coef": 1.3, "entropy_coef": 0}
+CALIBRATED = {
+    "reward_funcs": ["batch_log_iou", "pixel_accuracy"],
+    "reward_weights": [1, 6],
+    "confidence_coef": 8,
+}
+ACCURACY = {"reward_funcs": ["pixel_accuracy"], "confidence_coef": 1.3, "entropy_coef": 0}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
     "image-level": {},
     "image-level, by image": BY_IMAGE,
-    "image-level, calibrated": CALIBRATED,
+    "calibrated": CALIBRATED,
+    "calibrated, stride 4": CALIBRATED | {"scales": [4]},
+    "calibrated, pixel_accuracy": ACCURACY,
+    "calibrated, pixel_accuracy, stride 4": ACCURACY | {"scales": [4]},
     "pixel-level": PIXELS | {"scales": [2]},
     "pixel-level, stride 4": PIXELS | {"scales": [4]},
     "REINFORCE": PLAIN | {"credit": "none", "num_samples": 1},
@@ -74,6 +82,8 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     },
     "K=4, mean_iou": FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, calibrated": CALIBRATED | FOUR,
+    "K=4, calibrated, running counts": CALIBRATED | FOUR | {"reward_funcs": ["running_log_iou", "pixel_accuracy"]},
+    "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
     "K=4, leave-one-out": PLAIN | FOUR,
@@ -91,7 +101,10 @@ SUITES = {
         "cross-entropy",
         "image-level",
         "image-level, by image",
-        "image-level, calibrated",
+        "calibrated",
+        "calibrated, stride 4",
+        "calibrated, pixel_accuracy",
+        "calibrated, pixel_accuracy, stride 4",
         "image-level, stride 4",
         "reward mean_iou",
         "both rewards",
@@ -104,7 +117,8 @@ SUITES = {
         "cross-entropy",
         "image-level",
         "image-level, by image",
-        "image-level, calibrated",
+        "calibrated",
+        "calibrated, pixel_accuracy",
         "image-level, K=32, stride 1",
         "both rewards",
         "pixel-level",
