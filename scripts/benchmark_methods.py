@@ -41,6 +41,11 @@ CALIBRATED = {
     "reward_weights": [1, 6],
     "confidence_coef": 8,
 }
+HALF_CALIBRATED = {
+    "reward_funcs": ["running_log_iou", "pixel_accuracy"],
+    "reward_weights": [1, 3],
+    "confidence_coef": 4,
+}
 ACCURACY = {"reward_funcs": ["pixel_accuracy"], "confidence_coef": 1.3, "entropy_coef": 0}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
@@ -82,7 +87,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     },
     "K=4, mean_iou": FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, calibrated": CALIBRATED | FOUR,
-    "K=4, calibrated, running counts": CALIBRATED | FOUR | {"reward_funcs": ["running_log_iou", "pixel_accuracy"]},
+    "K=4, half calibrated, running counts": HALF_CALIBRATED | FOUR,
     "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
