@@ -269,7 +269,8 @@ def test_bf16_and_gradient_checkpointing_run(new_policy, tmp_path):
 @pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled"])
 def test_a_step_never_waits_for_the_device(new_policy, tmp_path, credit):
     """Fake tensors hold no values: `.item()`, `.cpu()` or a shape that depends on values would raise."""
-    args = RSSConfig(output_dir=str(tmp_path), use_cpu=True, credit=credit, reward_weights=[1.0] * 4, num_iterations=2)
+    options = {"reward_weights": [1.0] * 4, "num_iterations": 2, "confidence_coef": 1.0}
+    args = RSSConfig(output_dir=str(tmp_path), use_cpu=True, credit=credit, **options)
     rewards = ["batch_log_iou", "mean_iou", "pixel_match", stripes_of_class_one]
     trainer = RSSTrainer(model=new_policy(), args=args, reward_funcs=rewards, train_dataset=Scenes())
     with FakeTensorMode(allow_non_fake_inputs=True):
