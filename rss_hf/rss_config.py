@@ -52,8 +52,8 @@ class RSSConfig(SegmentationConfig):
         square root of the number of sites, since the signal of a normalised image-level reward falls so with the grid.
     confidence_coef (`float`, *optional*, defaults to 0):
         Weight of the policy's confidence in a map, the mean probability of its actions, which is taken off the map's
-        reward. With `pixel_accuracy` 1.3 makes K = 4 samples worth several times as many, and keeps the policy from
-        being sure of its errors. See [`~rss_hf.credit.less_confidence`].
+        reward: what is left is what the policy did not expect. It is in the units of the reward; 1.3 for
+        `pixel_accuracy`. See [`~rss_hf.credit.less_confidence`].
 
     > Parameters whose default differs from [`~transformers.TrainingArguments`]
 
