@@ -91,7 +91,6 @@ class RSSConfig(SegmentationConfig):
     entropy_coef: float = field(
         default=0.3, metadata={"help": "Weight of the entropy bonus at the start, for a grid of one site."}
     )
-
     confidence_coef: float = field(
         default=0.0, metadata={"help": "Weight of the policy's mean probability of a map, taken off its reward."}
     )
@@ -124,7 +123,7 @@ class RSSConfig(SegmentationConfig):
             raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")
         if self.confidence_coef and self.advantage_normalization == "mean":
             raise ValueError(
-                f"advantage_normalization='mean' divides by the mean of a reward that is at least 0, and does not go "
+                "advantage_normalization='mean' divides by the mean of a reward that is at least 0, and does not go "
                 f"with confidence_coef={self.confidence_coef}; use 'batch'."
             )
         if self.num_samples == 1 and self.advantage_normalization == "group":
