@@ -233,6 +233,14 @@ def test_confidence_is_taken_off_what_is_learned_from_and_not_off_what_is_logged
     assert reward == pytest.approx(0.1) and first > 0.5 and last < 0.4 and later > entropy
 
 
+def test_as_much_confidence_is_taken_off_as_was_asked_for(new_policy, tmp_path):
+    """One sample without a baseline: the loss is minus what is left of its reward, in float32."""
+    options = {"credit": "none", "num_samples": 1, "advantage_normalization": "none", "entropy_coef": 0.0}
+    trainer = train(new_policy(), tmp_path, reward_funcs=[constant], confidence_coef=0.5, **options)
+    for loss, confidence in logged(trainer, "loss", "confidence"):
+        assert 0 < confidence < 1 and loss == pytest.approx(0.5 * confidence - 0.1, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     "options", [{"confidence_coef": -1.0}, {"confidence_coef": 1.0, "advantage_normalization": "mean"}]
 )
