@@ -120,6 +120,7 @@ SUITES = {
         "cross-entropy",
         "image-level",
         "image-level, by image",
+        "calibrated",
         "calibrated, pixel_accuracy",
         "image-level, K=32, stride 1",
         "both rewards",
