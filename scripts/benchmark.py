@@ -61,6 +61,7 @@ def main():
     elif args.suite == "step_time":
         for num_samples in (8, RSSConfig.num_samples):
             measure_step_time(num_samples)
+        measure_step_time(RSSConfig.num_samples, size=64, batch_size=32, num_classes=5)
     write_tables(SUITES)
 
 
@@ -210,7 +211,7 @@ def measure_step_time(num_samples: int, size: int = 512, batch_size: int = 2, nu
     }
     record["median_seconds"] = {name: statistics.median(pair[name] for pair in times) for name in steps}
     record |= {"median_ratio": statistics.median(ratios), "min_ratio": min(ratios), "max_ratio": max(ratios)}
-    write_record(RESULTS / f"step_time-K{num_samples}.json", record)
+    write_record(RESULTS / f"step_time-{size}px-K{num_samples}.json", record)
 
 
 if __name__ == "__main__":
