@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 
@@ -102,12 +103,12 @@ def plot_curves(runs: pd.DataFrame, methods: list[str], title: str, path: Path, 
     Validation mIoU `over` training's steps or reward queries, one colour a method, at its best learning rate, and one
     line a seed; what queries no reward is level over queries, at its last score.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     axis = figure.subplots()
     for index, method in enumerate(methods):
         best = best_rate(runs[runs["method"] == method])
         for number, run in enumerate(best.to_dict("records")):
-            style = {"color": f"C{index}", "label": method if number == 0 else None}
+            style = {"color": colormaps["tab20"](index), "label": method if number == 0 else None}
             steps, scores = zip(*run["curve"], strict=True)
             if over == "step" or run["reward_queries"]:
                 unit = 1 if over == "step" else run["reward_queries"] / run["steps"]
@@ -116,6 +117,6 @@ def plot_curves(runs: pd.DataFrame, methods: list[str], title: str, path: Path, 
                 axis.axhline(scores[-1], linestyle="--", **style)
     axis.set(title=title, xlabel=over, ylabel="validation mean IoU")
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=120)
     return figure
