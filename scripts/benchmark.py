@@ -50,7 +50,7 @@ class BenchmarkArguments:
     camvid: str | None = field(default=None, metadata={"help": "Hub id or folder of CamVid."})
     voc: str | None = field(default=None, metadata={"help": "Hub id or folder of PASCAL VOC or of a part of it."})
     encoder_weights: str | None = field(
-        default=None, metadata={"help": "Safetensors of timm's tf_efficientnet_lite0, the encoder of the VOC runs."}
+        default=None, metadata={"help": "Safetensors of timm's tf_efficientnet_lite0, the pretrained encoder."}
     )
 
 
@@ -107,25 +107,25 @@ def data_options(data: str, args: BenchmarkArguments) -> dict:
         if place is None:
             raise ValueError(f"--data {data} needs --{source}, a Hub id or folder.")
         options["dataset_name"] = place
-    if source == "voc":
-        options["model_name_or_path"] = str(make_upernet(args.encoder_weights))
+    if "encoder_learning_rate" in recipe | options:
+        options["model_name_or_path"] = str(make_upernet(args.encoder_weights, len(recipe["class_names"])))
     return recipe | options
 
 
-def make_upernet(encoder_weights: str | None) -> Path:
+def make_upernet(encoder_weights: str | None, num_labels: int) -> Path:
     """UperNet with a fresh head on EfficientNet-Lite0 of ImageNet (strides 8, 16, 32), as a folder to train from."""
     if encoder_weights is None:
-        raise ValueError("The VOC runs need --encoder_weights: safetensors of timm's tf_efficientnet_lite0.")
+        raise ValueError("A pretrained encoder needs --encoder_weights: safetensors of timm's tf_efficientnet_lite0.")
     backbone = TimmBackboneConfig(
         backbone="tf_efficientnet_lite0", out_indices=(2, 3, 4), use_pretrained_backbone=False
     )
-    config = UperNetConfig(backbone_config=backbone, hidden_size=64, use_auxiliary_head=False, num_labels=21)
+    config = UperNetConfig(backbone_config=backbone, hidden_size=64, use_auxiliary_head=False, num_labels=num_labels)
     torch.manual_seed(0)
     model = UperNetForSemanticSegmentation(config)
     missing, _ = model.backbone._backbone.load_state_dict(load_file(encoder_weights), strict=False)
     if missing:
         raise ValueError(f"--encoder_weights {encoder_weights} lacks {len(missing)} tensors, {missing[0]} the first.")
-    folder = OUTPUTS / "upernet"
+    folder = OUTPUTS / f"upernet-{num_labels}"
     model.save_pretrained(folder)
     SegformerImageProcessor(image_mean=[127 / 255] * 3, image_std=[128 / 255] * 3).save_pretrained(folder)
     return folder
