@@ -38,6 +38,8 @@ class Experience(NamedTuple):
         credit (`Callable`):
             The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w).
         by_site (`bool`): whether the reward is pixel-level.
+        gain (`torch.Tensor` of shape `(B, C, h, w)`, *optional*):
+            The critic's: what each class at each site gains in probability. It takes the place of the advantages.
     """
 
     actions: torch.Tensor
@@ -45,6 +47,7 @@ class Experience(NamedTuple):
     log_probs: torch.Tensor
     credit: Callable[[torch.Tensor], torch.Tensor]
     by_site: bool
+    gain: torch.Tensor | None = None
 
 
 def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float | None = None) -> torch.Tensor:
@@ -67,7 +70,7 @@ def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float
     Returns:
         `torch.Tensor` of shape `()`: minus the mean of what remains times the ratio, to first order.
     """
-    actions, advantages, log_probs, credit, by_site = experience
+    actions, advantages, log_probs, credit, by_site, gain = experience
     log_ratios = policy.log_probs - log_probs
     with torch.no_grad():
         if eta is not None:
@@ -76,5 +79,8 @@ def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float
             if not by_site:
                 moved = moved.sum((2, 3), keepdim=True) / math.sqrt(math.prod(policy.grid))
             advantages = advantages - credit(moved) / eta
-        weights = action_weights(actions, advantages, policy.num_actions) / actions.numel()
+        if gain is None:
+            weights = action_weights(actions, advantages, policy.num_actions) / actions.numel()
+        else:
+            weights = gain / gain[:, 0].numel()
     return -(weights * (1 + log_ratios)).sum()

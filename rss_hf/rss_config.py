@@ -6,7 +6,7 @@ from .scales import ProgressiveScales
 from .segmentation_config import SegmentationConfig
 
 
-CREDITS = ("leave_one_out", "psd", "coupled", "none")
+CREDITS = ("leave_one_out", "critic", "psd", "coupled", "none")
 NORMALIZATIONS = ("batch", "group", "mean", "none")
 
 
@@ -40,9 +40,14 @@ class RSSConfig(SegmentationConfig):
     scale_warmup (`float`, *optional*, defaults to 0.2):
         Fraction of training that `"progress"` spends on the strides before the last.
     credit (`str`, *optional*, defaults to `"leave_one_out"`):
-        From rewards to advantages: `"leave_one_out"`, `"psd"` (pairs of samples, credited where they differ),
+        From rewards to advantages: `"leave_one_out"`, `"critic"` (what each site is worth is inferred from all
+        the maps of an image that were judged, see [`~rss_hf.critic.gaussian_critic`]), `"psd"` (pairs of samples,
+        credited where they differ),
         `"coupled"` (pairs that share all but random blocks) or `"none"` (the reward itself: plain REINFORCE, the only
         one that can do with a single sample).
+    critic_visits (`int`, *optional*, defaults to 24):
+        How many visits to an image the critic remembers: K maps of one byte a site each, for every training image, on
+        the device and in each checkpoint.
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
         What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
         samples of each `"group"` (an image, or a site for pixel-level rewards; the better one where a pretrained
@@ -53,7 +58,8 @@ class RSSConfig(SegmentationConfig):
     confidence_coef (`float`, *optional*, defaults to 0):
         Weight of the policy's confidence in a map, the mean probability of its actions, which is taken off the map's
         reward: what is left is what the policy did not expect. It is in the units of the reward; 1.3 for
-        `pixel_accuracy`. See [`~rss_hf.credit.less_confidence`].
+        `pixel_accuracy`. See [`~rss_hf.credit.less_confidence`]. For the critic it is what a map that is right
+        everywhere gains over one that is wrong everywhere: 1 for `pixel_accuracy`.
 
     > Parameters whose default differs from [`~transformers.TrainingArguments`]
 
@@ -85,6 +91,7 @@ class RSSConfig(SegmentationConfig):
     credit: str = field(
         default="leave_one_out", metadata={"help": "From rewards to advantages.", "choices": list(CREDITS)}
     )
+    critic_visits: int = field(default=24, metadata={"help": "Visits to an image that the critic remembers."})
     advantage_normalization: str = field(
         default="batch", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
     )
@@ -119,6 +126,8 @@ class RSSConfig(SegmentationConfig):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+        if self.credit == "critic":
+            self._check_critic()
         if self.confidence_coef < 0:
             raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")
         if self.confidence_coef and self.advantage_normalization == "mean":
@@ -133,3 +142,15 @@ class RSSConfig(SegmentationConfig):
             )
         if self.credit == "coupled" and self.num_samples % 2:
             raise ValueError(f"credit='coupled' draws samples in pairs: num_samples={self.num_samples} must be even.")
+
+    def _check_critic(self):
+        needs = {
+            "advantage_normalization": (self.advantage_normalization == "none", "'none'"),
+            "confidence_coef": (self.confidence_coef > 0, "above 0, the reward of a map that is right everywhere"),
+            "num_iterations": (self.num_iterations == 1, "1"),
+            "scales": (len(self.scales) == 1, "a single stride"),
+            "critic_visits": (self.critic_visits >= 1, "at least 1"),
+        }
+        for name, (holds, remedy) in needs.items():
+            if not holds:
+                raise ValueError(f"credit='critic' needs {name} to be {remedy}, got {getattr(self, name)!r}.")

@@ -22,7 +22,10 @@ from .credit import (
     normalize,
     pairwise_spatial_difference,
 )
+from .critic import VOID_SITE, gaussian_critic
+from .data.transforms import POSITIONS
 from .loss import Experience, policy_gradient_loss
+from .map_memory import MapMemory
 from .policy import PixelPolicy
 from .repeat_sampler import RepeatSampler
 from .rewards import RewardSet
@@ -34,6 +37,7 @@ from .segmentation_trainer import SegmentationTrainer
 logger = logging.getLogger(__name__)
 
 COUNTS_NAME = "running_counts.safetensors"  # in a checkpoint, beside the optimizer's state
+MEMORY_NAME = "map_memory.safetensors"
 
 
 class RSSTrainer(SegmentationTrainer):
@@ -71,6 +75,7 @@ class RSSTrainer(SegmentationTrainer):
         self._generator_step = None
         self._experiences: deque[Experience] = deque(maxlen=args.gradient_accumulation_steps)
         self._sums: dict[str, torch.Tensor] = {}
+        self._memory: MapMemory | None = None
 
     def training_facts(self) -> dict[str, str]:
         """What the model card says of the rewards, by name."""
@@ -114,12 +119,16 @@ class RSSTrainer(SegmentationTrainer):
         """Policy, actions, rewards, advantages: what the samples of a batch teach."""
         references = inputs.get("labels")
         size = tuple(inputs["pixel_values"].shape[-2:] if references is None else references.shape[-2:])
-        columns = {name: column for name, column in inputs.items() if name != "labels"}
+        columns = {name: column for name, column in inputs.items() if name not in ("labels", "image_positions")}
         stride = self.scales.stride(progress, self.state.log_history, logits.shape[1])
         policy = PixelPolicy(logits, action_grid(size, stride))
         actions, resampled = self._sample(policy)
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
+        if self.args.credit == "critic":
+            gain = self._criticise(policy, actions, total, inputs)
+            self._record(rewards, total, gain, policy.grid, stride)
+            return Experience(actions, None, policy.log_probs, None, by_site=False, gain=gain)
         surprise = total
         if self.args.confidence_coef:
             probs = policy.log_prob(actions).exp()
@@ -180,6 +189,33 @@ class RSSTrainer(SegmentationTrainer):
             return coupled_difference(rewards, resampled)
         return rewards.nan_to_num(0)
 
+    def _criticise(
+        self, policy: PixelPolicy, actions: torch.Tensor, rewards: torch.Tensor, inputs: dict[str, Any]
+    ) -> torch.Tensor:
+        """
+        What each class at each site gains in probability (B, C, h, w), from all maps of the images that were judged,
+        these among them. Every process remembers what all have seen, for an image meets another process at each epoch.
+        """
+        if missing := {"image_index", "image_positions"} - set(inputs):
+            raise ValueError(
+                f"credit='critic' remembers images: the batch lacks {sorted(missing)}. Give the trainer a "
+                "SegmentationDataset(..., positions=True), or set credit='leave_one_out'."
+            )
+        if rewards.shape[2:] != (1, 1):
+            raise ValueError("credit='critic' is for image-level rewards; a pixel-level one needs no critic.")
+        places = find_places(inputs["image_positions"], policy.grid)
+        scores = (rewards[..., 0, 0] / self.args.confidence_coef).T
+        visit = (actions.flatten(2).transpose(0, 1), places, scores, policy.probs.flatten(2))
+        if self._memory is None:
+            self._memory = MapMemory.empty(*self._memory_size(), policy.num_actions, policy.grid, actions.device)
+        self._memory.write(*(self.accelerator.gather(part.contiguous()) for part in (inputs["image_index"], *visit)))
+        gain = gaussian_critic(**self._memory.read(inputs["image_index"]))
+        index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
+        return (gain.flatten(2).gather(2, index) * (places != VOID_SITE)[:, None]).view(policy.log_probs.shape)
+
+    def _memory_size(self) -> tuple[int, int, int]:
+        return len(self.train_dataset), self.args.critic_visits, self.args.num_samples
+
     def _sum_processes(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(tensor, reduction="sum")
 
@@ -209,6 +245,8 @@ class RSSTrainer(SegmentationTrainer):
         total = self.reward_set.counts.total
         if self.args.should_save and total is not None:
             save_file({"total": total}, Path(output_dir, COUNTS_NAME))
+        if self.args.should_save and self._memory is not None:
+            save_file(self._memory.state, Path(output_dir, MEMORY_NAME))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -216,6 +254,15 @@ class RSSTrainer(SegmentationTrainer):
         if checkpoint is not None and Path(checkpoint, COUNTS_NAME).is_file():
             counts.total = load_file(Path(checkpoint, COUNTS_NAME))["total"]
         self.reward_set.counts = counts
+        self._memory = None
+        if checkpoint is not None and Path(checkpoint, MEMORY_NAME).is_file():
+            self._memory = MapMemory(load_file(Path(checkpoint, MEMORY_NAME), str(self.accelerator.device)))
+            kept, asked = tuple(self._memory.state["scores"].shape), self._memory_size()
+            if kept != asked:
+                raise ValueError(
+                    f"{Path(checkpoint, MEMORY_NAME)} is of (training images, critic_visits, num_samples) = {kept}, "
+                    f"and this run has {asked}: resume with what the run began with."
+                )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""
@@ -256,3 +303,18 @@ class RSSTrainer(SegmentationTrainer):
 def sample_std(by_sample: torch.Tensor) -> torch.Tensor:
     """Standard deviation (B,) over the K samples of (K, B); NaN, without torch's warning, where K is 1."""
     return by_sample.std(0) if len(by_sample) > 1 else torch.full_like(by_sample[0], torch.nan)
+
+
+def find_places(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """
+    The site (B, h w) int64 of a grid of (h, w) over the whole image that each cell of an action grid of as many sites
+    shows at its centre, `VOID_SITE` for padding; `positions` (B, H, W) are a [`~rss_hf.data.SegmentationDataset`]'s.
+    """
+    (height, width), (h, w) = positions.shape[-2:], grid
+    rows, columns = (
+        (2 * torch.arange(sites, device=positions.device) + 1) * pixels // (2 * sites)
+        for sites, pixels in ((h, height), (w, width))
+    )
+    centres = positions[:, rows[:, None], columns].flatten(1)
+    sites = centres // POSITIONS * h // POSITIONS * w + centres % POSITIONS * w // POSITIONS
+    return sites.where(centres >= 0, VOID_SITE)

@@ -43,6 +43,13 @@ CALIBRATED = {
     "confidence_coef": 8,
 }
 CALIBRATED_IOU = {"reward_funcs": ["mean_iou", "pixel_accuracy"], "confidence_coef": 2.6}
+CRITIC = {
+    "credit": "critic",
+    "reward_funcs": ["pixel_accuracy"],
+    "confidence_coef": 1,
+    "advantage_normalization": "none",
+    "entropy_coef": 0,
+}
 HALF_CALIBRATED = {
     "reward_funcs": ["running_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 3],
@@ -91,6 +98,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, mean_iou": FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, calibrated": CALIBRATED | FOUR,
     "K=4, calibrated, mean_iou": CALIBRATED_IOU | FOUR,
+    "K=4, critic": CRITIC | FOUR,
     "K=4, half calibrated, running counts": HALF_CALIBRATED | FOUR,
     "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,

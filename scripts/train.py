@@ -99,11 +99,12 @@ def main():
     )
     if data_args.streaming:
         args.accelerator_config.dispatch_batches = False  # label maps of several sizes cannot be cut and sent around
+    remembers = args.credit == "critic" and model_args.objective == "reward"
     trainer_class = RSSTrainer if model_args.objective == "reward" else SegmentationTrainer
     trainer = trainer_class(
         model=model,
         args=args,
-        train_dataset=as_torch_dataset(data.train, transform, args.seed, len(data.class_names)),
+        train_dataset=as_torch_dataset(data.train, transform, args.seed, len(data.class_names), remembers),
         eval_dataset=as_torch_dataset(data.validation, EvalTransform(processor), args.seed, len(data.class_names)),
         processing_class=processor,
         data_source=data.source,
@@ -123,11 +124,13 @@ def main():
         trainer.push_to_hub()
 
 
-def as_torch_dataset(rows, transform, seed: int, num_classes: int):
+def as_torch_dataset(rows, transform, seed: int, num_classes: int, positions: bool = False):
     """Rows, stored or streamed, as examples."""
     if isinstance(rows, IterableDataset):
+        if positions:
+            raise ValueError("credit='critic' remembers images, which a streamed data set does not let it find again.")
         return StreamingSegmentationDataset(rows, transform, seed, num_classes)
-    return SegmentationDataset(rows, transform, seed)
+    return SegmentationDataset(rows, transform, seed, positions)
 
 
 def find_checkpoint(args: RSSConfig) -> str | None:

@@ -137,6 +137,24 @@ def test_workers_that_live_on_follow_the_epoch():
             assert same(batch, collate([examples[2 * number], examples[2 * number + 1]]))
 
 
+@pytest.mark.parametrize("scale_range", [(1, 1), (0.5, 2.0)])
+def test_pixels_are_found_again(scale_range):
+    """Turned, scaled, cropped and padded: a pixel's label is that of its place in the image, 24x20 pixels here."""
+    rows = dataset()
+    examples = SegmentationDataset(rows, train_transform((22, 26), MEAN, STD, scale_range), positions=True)
+    plain = SegmentationDataset(rows, train_transform((22, 26), MEAN, STD, scale_range))
+    padded = 0
+    for index in range(len(rows)):
+        example = examples[index]
+        assert example["image_index"] == index and same(example, plain[index])
+        mask, positions = torch.from_numpy(np.array(rows[index]["mask"])), example["image_positions"]
+        y, x = (-(-place * side // 256) for place, side in ((positions // 256, 24), (positions % 256, 20)))
+        found = torch.where(positions >= 0, mask[y.clamp(0, 23), x.clamp(0, 19)].long(), VOID)
+        assert torch.equal(found, example["labels"])
+        padded += (positions < 0).sum()
+    assert padded > 0
+
+
 def test_no_other_random_state_is_touched(monkeypatch):
     examples = SegmentationDataset(dataset(), train_transform((16, 16), MEAN, STD))
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("the GPU was seeded"))

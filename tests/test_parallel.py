@@ -30,6 +30,7 @@ def launch(num_processes, output_dir, *options):
         ("coupled", "1", "mean_iou"),
         ("leave_one_out", "2", "batch_log_iou"),
         ("leave_one_out", "1", "running_log_iou"),
+        ("critic", "1", "pixel_accuracy"),
     ],
 )
 def test_two_processes_are_one(tmp_path, options):

@@ -20,8 +20,11 @@ class Scenes(Dataset):
         images = torch.eye(3)[labels].permute(0, 3, 1, 2) + 0.1 * torch.randn(n, 3, 32, 32, generator=generator)
         labels[:, :, :2] = 255
         labels[list(empty)] = 255
+        side = torch.arange(32) * 8
         self.rows = [
-            {"pixel_values": i, "labels": m, "id": str(n)} for n, (i, m) in enumerate(zip(images, labels, strict=True))
+            {"pixel_values": image, "labels": mask, "id": str(n), "image_index": torch.tensor(n)}
+            | {"image_positions": side[:, None] * 256 + side}
+            for n, (image, mask) in enumerate(zip(images, labels, strict=True))
         ]
         if not with_labels:
             for row in self.rows:
@@ -59,6 +62,9 @@ def logged(trainer, *names):
 
 def weights(trainer):
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+CRITIC = {"credit": "critic", "advantage_normalization": "none", "confidence_coef": 1.0, "entropy_coef": 0.0}
 
 
 def constant(predictions, references=None, **columns):
@@ -114,6 +120,49 @@ def test_one_step_of_8_equals_4_accumulated_of_2(new_policy, tmp_path, over, cre
     torch.testing.assert_close(
         torch.tensor(logged(whole, *names)), torch.tensor(logged(parts, *names)), rtol=2e-3, atol=1e-6
     )
+
+
+def test_the_critic_accumulates_alike(new_policy, tmp_path):
+    """Over two epochs: each image by itself, whatever came with it."""
+    options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "max_steps": 4, "optim": "sgd", "learning_rate": 1.0}
+    whole = train(new_policy(), tmp_path, **options)
+    parts = train(new_policy(), tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
+    torch.testing.assert_close(weights(whole), weights(parts), rtol=2e-3, atol=1e-5)
+    first = [torch.tensor(logged(run, "grad_norm", "reward", "entropy")) for run in (whole, parts)]
+    torch.testing.assert_close(*first, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"advantage_normalization": "batch"}, {"confidence_coef": 0.0}, {"num_iterations": 2}, {"scales": [8, 4]}]
+    + [{"critic_visits": 0}],
+)
+def test_the_critic_cannot_be_asked_so(options, tmp_path):
+    with pytest.raises(ValueError, match=f"needs {next(iter(options))}"):
+        RSSConfig(output_dir=str(tmp_path), use_cpu=True, **CRITIC | options)
+
+
+def test_the_critic_says_what_it_lacks(new_policy, tmp_path):
+    scenes = Scenes()
+    with pytest.raises(ValueError, match="image-level"):
+        train(new_policy(), tmp_path, scenes, reward_funcs=["pixel_match"], **CRITIC)
+    for row in scenes.rows:
+        del row["image_positions"]
+    with pytest.raises(ValueError, match=r"lacks \['image_positions'\]"):
+        train(new_policy(), tmp_path, scenes, reward_funcs=["pixel_accuracy"], **CRITIC)
+
+
+def test_a_memory_of_another_size_is_not_resumed(new_policy, tmp_path):
+    options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "save_strategy": "steps", "save_steps": 3}
+    train(new_policy(), tmp_path, **options)
+    with pytest.raises(ValueError, match=r"\(16, 24, 4\), and this run has \(16, 24, 2\)"):
+        train(new_policy(), tmp_path, resume=str(tmp_path / "checkpoint-3"), **options | {"num_samples": 2})
+
+
+def test_the_critic_learns_from_two_numbers_an_image(new_policy, tmp_path):
+    options = CRITIC | {"num_samples": 2, "max_steps": 100, "learning_rate": 3e-3, "logging_steps": 20}
+    trainer = train(new_policy(), tmp_path, reward_funcs=["pixel_accuracy"], **options)
+    assert trainer.evaluate()["eval_mean_iou"] > 0.8
 
 
 def test_samples_are_judged_once_for_several_steps(new_policy, tmp_path):
@@ -177,6 +226,7 @@ def test_cross_entropy_accumulates_alike(new_policy, tmp_path):
         {"credit": "coupled"},
         {"num_iterations": 3, "save_steps": 3, "max_steps": 8},
         {"reward_funcs": ["running_log_iou"]},
+        CRITIC | {"critic_visits": 2},
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(new_policy, tmp_path, options):
@@ -274,15 +324,18 @@ def test_bf16_and_gradient_checkpointing_run(new_policy, tmp_path):
     assert all(math.isfinite(loss) and grad_norm > 0 for loss, grad_norm in logged(trainer, "loss", "grad_norm"))
 
 
-@pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled"])
+@pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled", "critic"])
 def test_a_step_never_waits_for_the_device(new_policy, tmp_path, credit):
     """Fake tensors hold no values: `.item()`, `.cpu()` or a shape that depends on values would raise."""
-    options = {"reward_weights": [1.0] * 4, "num_iterations": 2, "confidence_coef": 1.0}
-    args = RSSConfig(output_dir=str(tmp_path), use_cpu=True, credit=credit, **options)
+    options = {"num_iterations": 2, "confidence_coef": 1.0, "credit": credit}
     rewards = ["batch_log_iou", "mean_iou", "pixel_match", stripes_of_class_one]
+    if credit == "critic":
+        options, rewards = CRITIC, ["pixel_accuracy"]
+    args = RSSConfig(output_dir=str(tmp_path), use_cpu=True, **options)
     trainer = RSSTrainer(model=new_policy(), args=args, reward_funcs=rewards, train_dataset=Scenes())
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs = {"pixel_values": torch.randn(4, 3, 32, 32), "labels": torch.zeros(4, 32, 32, dtype=torch.int64)}
+        inputs |= {"image_index": torch.arange(4), "image_positions": torch.zeros(4, 32, 32, dtype=torch.int64)}
         for trainer.state.global_step in range(2):  # one that draws samples, one that goes on with them
             trainer.compute_loss(trainer.model, inputs).backward()
         with pytest.raises(DataDependentOutputException):

@@ -7,12 +7,15 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from conftest import make_tiny_policy
-from test_rss_trainer import Scenes, logged, train, weights
+from test_rss_trainer import CRITIC, Scenes, logged, train, weights
 
 
 if __name__ == "__main__":
     output_dir = Path(sys.argv[1])
     processes = PartialState().num_processes
+    options = {"credit": sys.argv[2], "advantage_normalization": "batch"}  # SyncAN: over both processes
+    if sys.argv[2] == "critic":
+        options = CRITIC
     trainer = train(
         make_tiny_policy(),
         output_dir,
@@ -21,8 +24,7 @@ if __name__ == "__main__":
         optim="sgd",
         learning_rate=1.0,
         max_grad_norm=0.0,
-        advantage_normalization="batch",  # SyncAN: over both processes
-        credit=sys.argv[2],
+        **options,
         num_iterations=int(sys.argv[3]),
         reward_funcs=[sys.argv[4]],
         logging_steps=int(sys.argv[3]),  # a log for each draw

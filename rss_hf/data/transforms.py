@@ -24,6 +24,8 @@ from .masks import (
 )
 
 
+POSITIONS = 256  # a side of the grid on which pixels are found again
+
 Transform = Callable[[tv_tensors.Image, tv_tensors.Mask | None], tuple[torch.Tensor, torch.Tensor | None]]
 """Image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32 and labels int64 or None."""
 
@@ -154,13 +156,16 @@ class SegmentationDataset(Dataset):
             all, from torch's CPU generator.
         seed (`int`, *optional*, defaults to 42):
             Not negative.
+        positions (`bool`, *optional*, defaults to `False`):
+            Also say which image it is and where in it each pixel was, for `credit="critic"`.
 
     Raises:
         `ValueError`: no column `image`, or columns called as the tensors made here, `pixel_values` or `labels`.
     """
 
-    def __init__(self, dataset: datasets.Dataset, transform: Transform, seed: int = 42):
+    def __init__(self, dataset: datasets.Dataset, transform: Transform, seed: int = 42, positions: bool = False):
         _check_columns(dataset.column_names)
+        self.positions = positions
         self.dataset = undecoded(dataset)
         self.transform = transform
         self.seed = seed
@@ -178,13 +183,22 @@ class SegmentationDataset(Dataset):
         """
         Returns:
             `dict`: `pixel_values` (3, H, W) float32, `labels` int64 of the transform's size if there is a mask, and
-            every other column as it is.
+            every other column as it is; with `positions` also `image_index`, int, and `image_positions` (H, W) int64:
+            the place y `POSITIONS` + x of each pixel on a grid of `POSITIONS` a side laid over the image, -1 for
+            padding.
 
         Raises:
             `ValueError`: an image or mask that cannot be read, or whose sizes differ.
         """
         row = self.dataset[index]
-        return make_example(row, self.transform, (self.seed, self.epoch.item(), index), row_name(row, index))
+        seeds, where = (self.seed, self.epoch.item(), index), row_name(row, index)
+        example = make_example(row, self.transform, seeds, where)
+        if self.positions:
+            example |= {
+                "image_index": torch.tensor(index),
+                "image_positions": find_positions(row, self.transform, seeds),
+            }
+        return example
 
 
 class StreamingSegmentationDataset(IterableDataset):
@@ -256,15 +270,29 @@ def make_example(
         if num_classes is not None:
             refuse_unknown_ids(present_ids(indices), num_classes, where)
         mask = tv_tensors.Mask(torch.from_numpy(indices))
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would seed the GPU too, whose state fork_rng does not restore here.
-        torch.default_generator.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-        pixel_values, labels = transform(image, mask)
+    pixel_values, labels = transform_with_seeds(transform, image, mask, seeds)
     example = {name: value for name, value in row.items() if name not in ("image", "mask")}
     example["pixel_values"] = pixel_values
     if labels is not None:
         example["labels"] = labels
     return example
+
+
+def find_positions(row: dict[str, Any], transform: Transform, seeds: Sequence[int]) -> torch.Tensor:
+    """Where in the image of a row each pixel of its example was, (H, W) int64: a mask of places, transformed alike."""
+    image = tv_tensors.Image(open_pair(row, "")[0].convert("RGB"))
+    y, x = (torch.arange(side) * POSITIONS // side for side in image.shape[-2:])
+    places = tv_tensors.Mask(y[:, None] * POSITIONS + x + VOID + 1)  # no place is VOID, the padding of a mask
+    _, places = transform_with_seeds(transform, image, places, seeds)
+    return torch.where(places == VOID, -1, places - VOID - 1)
+
+
+def transform_with_seeds(transform, image, mask, seeds):
+    """`transform(image, mask)` under a random stream made from `seeds`, no other random state being touched."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: that would seed the GPU too, whose state fork_rng does not restore here.
+        torch.default_generator.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+        return transform(image, mask)
 
 
 def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:

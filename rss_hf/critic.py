@@ -1,0 +1,82 @@
+"""
+The critic: what each class is worth at each site, inferred from the scores of all maps of an image that were judged.
+
+A score is one number for a whole map, and a sum over sites or nearly one. Leave-one-out credits every site with all of
+it, so that each site's noise is what all others did; that averages out over steps, if there are enough. But scores are
+exact, and a map judged long ago is still worth what it was worth: each score is a linear equation in what the image's
+sites are worth. The critic solves them, with the policy's beliefs as the prior. It is ours, not the paper's.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+VOID_SITE = -1  # the place of a cell that shows nothing of the image
+SHARE, REACH = 0.5, 1.0  # of a site's doubt, what it shares with the sites around it, and how far, in sites
+NOISE = 0.02  # of the scores' expected variance, what the sum over sites does not explain
+
+
+def blur(maps: torch.Tensor) -> torch.Tensor:
+    """Gaussian sums of width `REACH` sites, 1 at the centre: (n, C, h, w) -> (n, C, h, w)."""
+    radius = int(3 * REACH)
+    offsets = torch.arange(-radius, radius + 1, device=maps.device)
+    kernel = (-(offsets**2) / (2 * REACH**2)).exp().to(maps.dtype).expand(maps.shape[1], 1, 1, -1)
+    rows = F.conv2d(maps, kernel, padding=(0, radius), groups=maps.shape[1])
+    return F.conv2d(rows, kernel.transpose(2, 3), padding=(radius, 0), groups=maps.shape[1])
+
+
+@torch.no_grad()
+def gaussian_critic(
+    beliefs: torch.Tensor, actions: torch.Tensor, places: torch.Tensor, scores: torch.Tensor
+) -> torch.Tensor:
+    """
+    What the scores of an image's maps add to the beliefs about it: a Gaussian's posterior mean less its prior mean.
+
+    Unknown is z[c, q], what class c is worth at site q. Its prior mean is pi_q(c), its covariance L_q K(q, q') L_q'^T:
+    L_q L_q^T = diag(pi_q) - pi_q pi_q^T is that of a class drawn from the beliefs, and K is 1 at a site itself and
+    falls from `SHARE` with the distance from it, for what leaves a site in doubt is often the same beside it. A score
+    is the mean of z over the map's cells, of their classes at their places, and an offset that the maps of a visit
+    share, of which nothing is known.
+
+    Args:
+        beliefs (`torch.Tensor` of shape `(B, C, h, w)`): float, in [0, 1], summing to 1 over C; of the whole image.
+        actions (`torch.Tensor` of shape `(B, V, K, N)`): int64 in [0, C), K maps for each of V visits to an image.
+        places (`torch.Tensor` of shape `(B, V, N)`):
+            int64 in [0, h w), the image's site that a visit's cell shows, or `VOID_SITE`.
+        scores (`torch.Tensor` of shape `(B, V, K)`): in units of z; NaN for a map that was not judged.
+
+    Returns:
+        `torch.Tensor` of shape `(B, C, h, w)`: float, summing to 0 over C; 0 without scores that differ.
+    """
+    (batch_size, classes, h, w), (_, visits, samples, cells) = beliefs.shape, actions.shape
+    sites, maps = h * w, visits * samples
+    roots = beliefs.flatten(2).sqrt()[:, None]  # (B, 1, C, Q)
+    applies = ~scores.isnan()
+
+    def among_visit(values: torch.Tensor) -> torch.Tensor:  # (B, M, ...), less the mean over the visit's judged maps
+        by_visit = values.view(batch_size, visits, samples, -1)
+        counted = by_visit * applies[..., None]
+        mean = counted.sum(2, keepdim=True) / applies.sum(2).clamp(min=1)[..., None, None]
+        return ((by_visit - mean) * applies[..., None]).view(values.shape)
+
+    # how much of each map is of each class at each site: (B, M, C, Q)
+    place = places[:, :, None].expand(actions.shape)
+    index = (actions * sites + place).where(place >= 0, classes * sites)  # the last is dropped
+    share = roots.new_zeros(*scores.shape, classes * sites + 1)
+    share.scatter_add_(3, index, share.new_full((1, 1, 1, 1), 1 / cells).expand(index.shape))
+    share = share[..., :-1].reshape(batch_size, maps, classes, sites)
+    surprise = among_visit(scores.nan_to_num(0).flatten(1) - (share * roots.square()).sum((2, 3)))  # (B, M)
+
+    own = share * roots  # then L^T of the map
+    own = among_visit(own - roots * (own * roots).sum(2, keepdim=True))
+    blurred = blur(own.view(-1, classes, h, w)).view(own.shape)
+    both = (1 - SHARE) * own + SHARE * blurred
+    covariance = own.flatten(2) @ both.flatten(2).transpose(1, 2)  # (B, M, M)
+    judged = applies.flatten(1).sum(1).clamp(min=1)
+    unit = covariance.diagonal(dim1=1, dim2=2).sum(1) / judged
+    unit = unit.clamp(min=torch.finfo(unit.dtype).tiny)[:, None, None]
+    noise = NOISE * torch.eye(maps, device=unit.device, dtype=unit.dtype)
+    factor, _ = torch.linalg.cholesky_ex(covariance / unit + noise)  # unlike `solve`, does not wait for the device
+    weights = torch.cholesky_solve(surprise[..., None] / unit, factor)
+    gain = torch.einsum("bm,bmcq->bcq", weights[..., 0], both)[:, None]
+    return (roots * (gain - roots * (roots * gain).sum(2, keepdim=True))).view(beliefs.shape)

@@ -1,0 +1,73 @@
+"""What was judged before: the maps of each training image, their scores, and where in the image their cells were."""
+
+import torch
+
+from .critic import VOID_SITE
+
+
+class MapMemory:
+    """
+    The last maps of each image and what they scored, and the policy's last beliefs about the whole image.
+
+    Args:
+        state (`dict[str, torch.Tensor]`): all of it, as [`MapMemory.empty`] makes it; what a checkpoint holds.
+    """
+
+    def __init__(self, state: dict[str, torch.Tensor]):
+        self.state = state
+
+    @classmethod
+    def empty(cls, images: int, visits: int, samples: int, classes: int, grid: tuple[int, int], device: torch.device):
+        """
+        Args:
+            images (`int`): how many there are.
+            visits (`int`): V, how many visits to an image are remembered; the oldest is forgotten first.
+            samples (`int`): K, maps at each visit.
+            classes (`int`): C.
+            grid (`tuple[int, int]`): (h, w), sites of an action map, and of the grid over the whole image.
+            device (`torch.device`): where it is kept.
+        """
+        sites = grid[0] * grid[1]
+        return cls(
+            {
+                "actions": torch.zeros(images, visits, samples, sites, dtype=torch.uint8, device=device),
+                "places": torch.full((images, visits, sites), VOID_SITE, dtype=torch.int32, device=device),
+                "scores": torch.full((images, visits, samples), torch.nan, device=device),
+                "beliefs": torch.full((images, classes, *grid), 1 / classes, device=device),
+                "visits": torch.zeros(images, dtype=torch.int64, device=device),
+            }
+        )
+
+    def write(self, index, actions, places, scores, probs):
+        """
+        Adds a visit to images `index` (B,), none of them twice.
+
+        Args:
+            index (`torch.Tensor` of shape `(B,)`): int64.
+            actions (`torch.Tensor` of shape `(B, K, N)`): int64.
+            places (`torch.Tensor` of shape `(B, N)`): int64, the image's site of each cell or `VOID_SITE`.
+            scores (`torch.Tensor` of shape `(B, K)`): float, NaN where a map was not judged.
+            probs (`torch.Tensor` of shape `(B, C, N)`): the policy's probabilities.
+        """
+        state = self.state
+        slot = state["visits"][index] % state["scores"].shape[1]
+        state["visits"][index] += 1
+        state["actions"][index, slot] = actions.to(torch.uint8)
+        state["places"][index, slot] = places.int()
+        state["scores"][index, slot] = scores
+        state["beliefs"][index] = see(state["beliefs"][index], probs, places)
+
+    def read(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`beliefs`, `actions`, `places` and `scores` of images `index` (B,), as `gaussian_critic` takes them."""
+        chosen = {name: self.state[name][index] for name in ("beliefs", "actions", "places", "scores")}
+        return chosen | {name: chosen[name].long() for name in ("actions", "places")}
+
+
+def see(beliefs: torch.Tensor, probs: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Beliefs (B, C, h, w), at the sites that are in view replaced by the mean of `probs` (B, C, N) there."""
+    batch_size, classes, h, w = beliefs.shape
+    index = places.where(places >= 0, h * w)[:, None]  # (B, 1, N); the last is dropped
+    totals = beliefs.new_zeros(batch_size, classes + 1, h * w + 1)
+    totals.scatter_add_(2, index.expand(-1, classes + 1, -1), torch.cat([probs, torch.ones_like(probs[:, :1])], 1))
+    sums, counts = totals[..., :-1].split([classes, 1], dim=1)
+    return torch.where(counts > 0, sums / counts.clamp(min=1), beliefs.flatten(2)).view(beliefs.shape)

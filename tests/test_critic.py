@@ -1,0 +1,112 @@
+"""The critic against the Gaussian's formula written out, and the memory that it reads."""
+
+import pytest
+import torch
+
+from rss_hf.critic import NOISE, REACH, SHARE, VOID_SITE, gaussian_critic
+from rss_hf.map_memory import MapMemory, see
+from rss_hf.rss_trainer import find_places
+
+
+def scene(batch_size=2, classes=3, visits=2, samples=4, grid=(2, 3), seed=0):
+    """Beliefs, maps of all sites in their own places, and the scores of true labels, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    beliefs = torch.randn(batch_size, classes, *grid, generator=generator, dtype=torch.float64).softmax(1)
+    sites = grid[0] * grid[1]
+    actions = torch.randint(classes, (batch_size, visits, samples, sites), generator=generator)
+    labels = torch.randint(classes, (batch_size, sites), generator=generator)
+    places = torch.arange(sites).expand(batch_size, visits, sites)
+    scores = (actions == labels[:, None, None]).double().mean(-1)
+    return beliefs, actions, places, scores, labels
+
+
+def test_it_is_the_posterior_of_the_gaussian_written_out():
+    """Site by site and map by map; an offset of a visit has a variance of 1e6 instead of an infinite one."""
+    beliefs, actions, places, scores, _ = scene()
+    places = places.clone()
+    places[:, 1] = torch.tensor([1, 0, 2, 2, VOID_SITE, 5])  # another view: turned, zoomed in on site 2, padded
+    got = gaussian_critic(beliefs, actions, places, scores)
+    for image in range(2):
+        prior = beliefs[image].flatten(1)  # (3, 6)
+        root = prior.sqrt()
+        factors = [torch.diag(root[:, q]) @ (torch.eye(3) - torch.outer(root[:, q], root[:, q])) for q in range(6)]
+        covariance = torch.zeros(18, 18, dtype=torch.float64)  # of (site, class)
+        for p in range(6):
+            for q in range(6):
+                distance = (p // 3 - q // 3) ** 2 + (p % 3 - q % 3) ** 2
+                near = (1 - SHARE) * (p == q) + SHARE * torch.tensor(-distance / (2 * REACH**2)).double().exp()
+                covariance[3 * p : 3 * p + 3, 3 * q : 3 * q + 3] = near * factors[p] @ factors[q].T
+        maps = torch.zeros(8, 18, dtype=torch.float64)
+        for k in range(8):
+            for cell in range(6):
+                if (place := places[image, k // 4, cell]) >= 0:
+                    maps[k, 3 * place + actions[image, k // 4, k % 4, cell]] += 1 / 6
+        centring = torch.block_diag(*[torch.eye(4).double() - 1 / 4] * 2)
+        unit = (centring @ maps @ covariance @ maps.T @ centring).diagonal().mean()
+        visits = torch.block_diag(*[torch.ones(4, 4).double()] * 2)
+        total = maps @ covariance @ maps.T + unit * (NOISE * torch.eye(8) + 1e6 * visits)
+        surprise = scores[image].flatten() - maps @ prior.T.flatten()
+        expected = covariance @ maps.T @ torch.linalg.solve(total, surprise)
+        torch.testing.assert_close(got[image].flatten(1).T.flatten(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_enough_maps_give_the_labels_away():
+    """40 numbers for 6 sites of 3 classes; every map seen before is worth as much as a new one."""
+    beliefs, actions, places, scores, labels = scene(visits=10)
+    gain = gaussian_critic(beliefs, actions, places, scores)
+    assert ((beliefs + gain).flatten(2).argmax(1) == labels).all()
+    assert not (beliefs.flatten(2).argmax(1) == labels).all()
+    few = gaussian_critic(beliefs, actions[:, :1], places[:, :1], scores[:, :1])
+    wrong = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).view(beliefs.shape) - beliefs
+    assert (wrong - gain).square().sum() < (wrong - few).square().sum() < wrong.square().sum()
+
+
+def test_what_was_expected_but_for_an_offset_teaches_nothing():
+    beliefs, actions, places, _, _ = scene()
+    expected = beliefs.flatten(2)[:, None, None].expand(2, 2, 4, 3, 6).gather(3, actions[:, :, :, None]).mean((3, 4))
+    offset = torch.tensor([0.3, -2.0])[None, :, None]
+    torch.testing.assert_close(gaussian_critic(beliefs, actions, places, expected + offset), torch.zeros_like(beliefs))
+
+
+def test_maps_that_were_not_judged_do_not_count():
+    beliefs, actions, places, scores, _ = scene(visits=3)
+    scores[:, 1, 2:], scores[:, 2] = torch.nan, torch.nan
+    got = gaussian_critic(beliefs, actions, places, scores)
+    actions[:, 1, 2:], actions[:, 2], places = 0, 0, places.clone()
+    places[:, 2] = VOID_SITE
+    assert torch.equal(gaussian_critic(beliefs, actions, places, scores), got)
+    assert torch.equal(gaussian_critic(beliefs, actions, places, torch.full_like(scores, torch.nan)), beliefs * 0)
+    first = gaussian_critic(beliefs, actions[:, :2, :2], places[:, :2], scores[:, :2, :2])
+    assert got.abs().max() > 0.01 and not torch.allclose(got, first)
+
+
+def test_a_memory_keeps_the_last_visits_of_each_image():
+    memory = MapMemory.empty(images=3, visits=2, samples=1, classes=2, grid=(1, 2), device=torch.device("cpu"))
+    for visit in range(3):
+        scores = torch.tensor([[float(visit)], [10.0 + visit]])
+        actions, places = torch.full((2, 1, 2), visit % 2), torch.tensor([[0, 1], [1, VOID_SITE]])
+        probs = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).expand(2, 2, 2)
+        memory.write(torch.tensor([2, 0]), actions, places, scores, probs)
+    kept = memory.read(torch.tensor([0, 1, 2]))
+    assert kept["scores"].nan_to_num(-1).flatten(1).tolist() == [[12, 11], [-1, -1], [2, 1]]
+    assert kept["actions"].flatten(1).tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]]
+    assert kept["places"][0].tolist() == [[1, VOID_SITE]] * 2
+    torch.testing.assert_close(kept["beliefs"][:, 0, 0], torch.tensor([[0.5, 0.9], [0.5, 0.5], [0.9, 0.1]]))
+
+
+def test_beliefs_are_seen_in_their_places():
+    """Two cells that show one site are averaged, a site out of view is remembered."""
+    beliefs, probs = torch.full((1, 2, 2, 2), 0.5), torch.tensor([[[0.9, 0.7, 0.2], [0.1, 0.3, 0.8]]])
+    got = see(beliefs, probs, torch.tensor([[3, 3, VOID_SITE]]))
+    torch.testing.assert_close(got[0].flatten(1), torch.tensor([[0.5, 0.5, 0.5, 0.8], [0.5, 0.5, 0.5, 0.2]]))
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_cells_are_found_at_their_centres(flipped):
+    """An image of 16x16 pixels, positions in 256ths, seen whole or mirrored, with two columns of padding."""
+    side = torch.arange(16) * 16
+    positions = side[:, None] * 256 + (side.flip(0) if flipped else side)
+    positions[:, 14:] = VOID_SITE
+    row = [0, 1, 2, VOID_SITE] if not flipped else [3, 2, 1, VOID_SITE]
+    expected = [[VOID_SITE if site < 0 else 4 * i + site for site in row] for i in range(4)]
+    assert find_places(positions[None], (4, 4)).view(4, 4).tolist() == expected
