@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 VOID_SITE = -1  # the place of a cell that shows nothing of the image
 SHARE, REACH = 0.5, 1.0  # of a site's doubt, what it shares with the sites around it, and how far, in sites
-NOISE = 0.02  # of the scores' expected variance, what the sum over sites does not explain
+NOISE = 0.1  # of the expected variance of scores: what a sum over sites does not explain, and views of other scales
 
 
 def blur(maps: torch.Tensor) -> torch.Tensor:
