@@ -8,7 +8,6 @@ sites are worth. The critic solves them, with the policy's beliefs as the prior.
 """
 
 import torch
-import torch.nn.functional as F
 
 
 VOID_SITE = -1  # the place of a cell that shows nothing of the image
@@ -17,12 +16,14 @@ NOISE = 0.1  # of the expected variance of scores: what a sum over sites does no
 
 
 def blur(maps: torch.Tensor) -> torch.Tensor:
-    """Gaussian sums of width `REACH` sites, 1 at the centre: (n, C, h, w) -> (n, C, h, w)."""
-    radius = int(3 * REACH)
-    offsets = torch.arange(-radius, radius + 1, device=maps.device)
-    kernel = (-(offsets**2) / (2 * REACH**2)).exp().to(maps.dtype).expand(maps.shape[1], 1, 1, -1)
-    rows = F.conv2d(maps, kernel, padding=(0, radius), groups=maps.shape[1])
-    return F.conv2d(rows, kernel.transpose(2, 3), padding=(radius, 0), groups=maps.shape[1])
+    """Gaussian sums of width `REACH` sites, 1 at the centre: (..., h, w) -> (..., h, w)."""
+
+    def kernel(sites: int) -> torch.Tensor:
+        side = torch.arange(sites, device=maps.device, dtype=maps.dtype)
+        near = (-((side[:, None] - side) ** 2) / (2 * REACH**2)).exp()
+        return near.where(near > 1e-6, 0)  # denormal numbers would be slow
+
+    return kernel(maps.shape[-2]) @ maps @ kernel(maps.shape[-1])
 
 
 @torch.no_grad()
@@ -51,32 +52,30 @@ def gaussian_critic(
     (batch_size, classes, h, w), (_, visits, samples, cells) = beliefs.shape, actions.shape
     sites, maps = h * w, visits * samples
     roots = beliefs.flatten(2).sqrt()[:, None]  # (B, 1, C, Q)
-    applies = ~scores.isnan()
-
-    def among_visit(values: torch.Tensor) -> torch.Tensor:  # (B, M, ...), less the mean over the visit's judged maps
-        by_visit = values.view(batch_size, visits, samples, -1)
-        counted = by_visit * applies[..., None]
-        mean = counted.sum(2, keepdim=True) / applies.sum(2).clamp(min=1)[..., None, None]
-        return ((by_visit - mean) * applies[..., None]).view(values.shape)
-
     # how much of each map is of each class at each site: (B, M, C, Q)
     place = places[:, :, None].expand(actions.shape)
     index = (actions * sites + place).where(place >= 0, classes * sites)  # the last is dropped
     share = roots.new_zeros(*scores.shape, classes * sites + 1)
     share.scatter_add_(3, index, share.new_full((1, 1, 1, 1), 1 / cells).expand(index.shape))
-    share = share[..., :-1].reshape(batch_size, maps, classes, sites)
-    surprise = among_visit(scores.nan_to_num(0).flatten(1) - (share * roots.square()).sum((2, 3)))  # (B, M)
-
-    own = share * roots  # then L^T of the map
-    own = among_visit(own - roots * (own * roots).sum(2, keepdim=True))
-    blurred = blur(own.view(-1, classes, h, w)).view(own.shape)
-    both = (1 - SHARE) * own + SHARE * blurred
+    own = share[..., :-1].reshape(batch_size, maps, classes, sites).mul_(roots)
+    confidence = (own * roots).sum(2, keepdim=True)  # (B, M, 1, Q)
+    own.sub_(roots * confidence)  # L^T of each map
+    both = blur(own.unflatten(-1, (h, w))).flatten(-2).mul_(SHARE).add_(own, alpha=1 - SHARE)
     covariance = own.flatten(2) @ both.flatten(2).transpose(1, 2)  # (B, M, M)
-    judged = applies.flatten(1).sum(1).clamp(min=1)
-    unit = covariance.diagonal(dim1=1, dim2=2).sum(1) / judged
+
+    # less the mean over the maps of a visit that were judged: the offset drops out
+    judged = (~scores.isnan()).to(roots.dtype)
+    same = torch.eye(visits, device=roots.device, dtype=roots.dtype).repeat_interleave(samples, 0)
+    per_visit = (judged / judged.sum(2, keepdim=True).clamp(min=1)).flatten(1)
+    judged = judged.flatten(1)
+    centring = torch.diag_embed(judged) - (same @ same.T) * judged[:, :, None] * per_visit[:, None]
+    covariance = centring @ covariance @ centring
+    surprise = centring @ (scores.nan_to_num(0).flatten(1) - confidence.sum((2, 3)))[..., None]  # (B, M, 1)
+
+    unit = covariance.diagonal(dim1=1, dim2=2).sum(1) / judged.sum(1).clamp(min=1)
     unit = unit.clamp(min=torch.finfo(unit.dtype).tiny)[:, None, None]
     noise = NOISE * torch.eye(maps, device=unit.device, dtype=unit.dtype)
     factor, _ = torch.linalg.cholesky_ex(covariance / unit + noise)  # unlike `solve`, does not wait for the device
-    weights = torch.cholesky_solve(surprise[..., None] / unit, factor)
+    weights = centring @ torch.cholesky_solve(surprise / unit, factor)
     gain = torch.einsum("bm,bmcq->bcq", weights[..., 0], both)[:, None]
     return (roots * (gain - roots * (roots * gain).sum(2, keepdim=True))).view(beliefs.shape)
