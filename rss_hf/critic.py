@@ -36,8 +36,8 @@ def gaussian_critic(
     Unknown is z[c, q], what class c is worth at site q. Its prior mean is pi_q(c), its covariance L_q K(q, q') L_q'^T:
     L_q L_q^T = diag(pi_q) - pi_q pi_q^T is that of a class drawn from the beliefs, and K is 1 at a site itself and
     falls from `SHARE` with the distance from it, for what leaves a site in doubt is often the same beside it. A score
-    is the mean of z over the map's cells, of their classes at their places, and an offset that the maps of a visit
-    share, of which nothing is known.
+    is the mean of z over the map's cells that show the image, of their classes at their places, and an offset that the
+    maps of a visit share, of which nothing is known.
 
     Args:
         beliefs (`torch.Tensor` of shape `(B, C, h, w)`): float, in [0, 1], summing to 1 over C; of the whole image.
@@ -49,14 +49,16 @@ def gaussian_critic(
     Returns:
         `torch.Tensor` of shape `(B, C, h, w)`: float, summing to 0 over C; 0 without scores that differ.
     """
-    (batch_size, classes, h, w), (_, visits, samples, cells) = beliefs.shape, actions.shape
+    (batch_size, classes, h, w), (_, visits, samples, _) = beliefs.shape, actions.shape
     sites, maps = h * w, visits * samples
     roots = beliefs.flatten(2).sqrt()[:, None]  # (B, 1, C, Q)
     # how much of each map is of each class at each site: (B, M, C, Q)
     place = places[:, :, None].expand(actions.shape)
     index = (actions * sites + place).where(place >= 0, classes * sites)  # the last is dropped
     share = roots.new_zeros(*scores.shape, classes * sites + 1)
-    share.scatter_add_(3, index, share.new_full((1, 1, 1, 1), 1 / cells).expand(index.shape))
+    weight = (places >= 0).to(share.dtype)
+    weight = weight / weight.sum(2, keepdim=True).clamp(min=1)  # of the cells that show the image
+    share.scatter_add_(3, index, weight[:, :, None].expand(index.shape))
     own = share[..., :-1].reshape(batch_size, maps, classes, sites).mul_(roots)
     confidence = (own * roots).sum(2, keepdim=True)  # (B, M, 1, Q)
     own.sub_(roots * confidence)  # L^T of each map

@@ -40,7 +40,7 @@ def test_it_is_the_posterior_of_the_gaussian_written_out():
         for k in range(8):
             for cell in range(6):
                 if (place := places[image, k // 4, cell]) >= 0:
-                    maps[k, 3 * place + actions[image, k // 4, k % 4, cell]] += 1 / 6
+                    maps[k, 3 * place + actions[image, k // 4, k % 4, cell]] += 1 / (6 - k // 4)  # in view
         centring = torch.block_diag(*[torch.eye(4).double() - 1 / 4] * 2)
         unit = (centring @ maps @ covariance @ maps.T @ centring).diagonal().mean()
         visits = torch.block_diag(*[torch.ones(4, 4).double()] * 2)
