@@ -88,7 +88,8 @@ def test_a_constant_reward_gives_exactly_no_policy_gradient(new_policy, tmp_path
     assert "nothing to learn" not in caplog.text
 
 
-def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path):
+@pytest.mark.parametrize("options", [{}, CRITIC])
+def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path, options):
     """Permuted, voided or absent, labels that the reward ignores change no weight."""
     results = []
     for change in ("as they are", "permuted", "all void", "absent"):
@@ -98,13 +99,14 @@ def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path):
                 row["labels"] = torch.where(row["labels"] == 255, 255, (row["labels"] + 1) % 3)
             if change == "all void":
                 row["labels"] = torch.full_like(row["labels"], 255)
-        results.append(weights(train(new_policy(), tmp_path, scenes, [stripes_of_class_one])))
+        results.append(weights(train(new_policy(), tmp_path, scenes, [stripes_of_class_one], **options)))
     for result in results[1:]:
         assert torch.equal(result, results[0])
     permuted = Scenes()
     for row in permuted.rows:
         row["labels"] = torch.where(row["labels"] == 255, 255, (row["labels"] + 1) % 3)
-    seen = [weights(train(new_policy(), tmp_path, scenes, ["mean_iou"])) for scenes in (Scenes(), permuted)]
+    both = (Scenes(), permuted)
+    seen = [weights(train(new_policy(), tmp_path, scenes, ["pixel_accuracy"], **options)) for scenes in both]
     assert not torch.equal(*seen)
 
 
