@@ -46,8 +46,8 @@ class RSSConfig(SegmentationConfig):
         `"coupled"` (pairs that share all but random blocks) or `"none"` (the reward itself: plain REINFORCE, the only
         one that can do with a single sample).
     critic_visits (`int`, *optional*, defaults to 24):
-        How many visits to an image the critic remembers: K maps of one byte a site each, for every training image, on
-        the device and in each checkpoint.
+        V, the visits to an image that the critic remembers: (K + 4) V + 4 C bytes for each site of each training
+        image, on the device and in each checkpoint; 110 MB for 367 images of 32 x 40 sites and 11 classes with K = 4.
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
         What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
         samples of each `"group"` (an image, or a site for pixel-level rewards; the better one where a pretrained
