@@ -19,7 +19,7 @@ RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third attempt
 
 # What resumes training but is of no use to the model's users, and the pickled arguments, which hold the token.
 NOT_THE_MODEL = ["_*", "checkpoint-*", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "global_step*"]
-NOT_THE_MODEL += ["running_counts.safetensors"]
+NOT_THE_MODEL += ["running_counts.safetensors", "map_memory.safetensors"]
 PRIVATE_FILES = ["training_args.bin"]
 
 

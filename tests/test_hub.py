@@ -115,6 +115,9 @@ logging_steps: 1
 per_device_train_batch_size: 4
 num_samples: 4
 reward_funcs: [running_log_iou]
+credit: critic
+advantage_normalization: none
+confidence_coef: 1
 use_cpu: true
 push_to_hub: true
 hub_model_id: org/trained
@@ -130,7 +133,8 @@ hub_revision: tiny
     assert {name: content for name, content in there.items() if "/" not in name} == {".gitattributes": b""} | local
     assert {*NEEDED_TO_LOAD, "training_curves.png", "comparison.png"} <= set(local)
     last = {path.name: path.read_bytes() for path in (out / "checkpoint-4").iterdir()}
-    assert {"optimizer.pt", "running_counts.safetensors", "trainer_state.json", *NEEDED_TO_LOAD} <= set(last)
+    only_to_resume = {"optimizer.pt", "running_counts.safetensors", "map_memory.safetensors", "trainer_state.json"}
+    assert only_to_resume | {*NEEDED_TO_LOAD} <= set(last)
     assert {path: content for path, content in there.items() if path.startswith("last-checkpoint/")} == {
         f"last-checkpoint/{name}": content for name, content in last.items() if name != "training_args.bin"
     }
