@@ -9,9 +9,11 @@ then cost K N look-ups and give exactly what painting and comparing K maps of H 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 from accelerate.utils import reduce
+from safetensors.torch import load_file, save_file
 
 
 VOID = 255
@@ -73,6 +75,8 @@ class RunningCounts:
         total (`torch.Tensor` of shape `(R, C)`): float; None before the first batch.
     """
 
+    FILE_NAME = "running_counts.safetensors"  # in a checkpoint
+
     def __init__(self):
         self.total: torch.Tensor | None = None
 
@@ -81,6 +85,19 @@ class RunningCounts:
         if self.total is not None:
             counts = counts + self.total.to(counts.device) * (-counts[-1] / MEMORY).exp()
         self.total = counts
+        return counts
+
+    def save(self, folder: str | Path) -> None:
+        """Into a checkpoint's folder, if there is anything to save."""
+        if self.total is not None:
+            save_file({"total": self.total}, Path(folder, self.FILE_NAME))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "RunningCounts":
+        """Those of a checkpoint's folder, or new ones if it has none."""
+        counts = cls()
+        if (path := Path(folder, cls.FILE_NAME)).is_file():
+            counts.total = load_file(path)["total"]
         return counts
 
 

@@ -10,6 +10,8 @@ from huggingface_hub import CommitInfo, HfApi
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
+from .agreement import RunningCounts
+from .map_memory import MapMemory
 from .model_card import write_model_card
 
 
@@ -19,7 +21,7 @@ RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third attempt
 
 # What resumes training but is of no use to the model's users, and the pickled arguments, which hold the token.
 NOT_THE_MODEL = ["_*", "checkpoint-*", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "global_step*"]
-NOT_THE_MODEL += ["running_counts.safetensors", "map_memory.safetensors"]
+NOT_THE_MODEL += [RunningCounts.FILE_NAME, MapMemory.FILE_NAME]
 PRIVATE_FILES = ["training_args.bin"]
 
 

@@ -11,7 +11,7 @@ from .policy import PixelPolicy
 
 def action_weights(actions: torch.Tensor, advantages: torch.Tensor, num_actions: int) -> torch.Tensor:
     """
-    The weight of every action at every site, W[b, c, p] = sum_k A_k[b, p] 1[a_k[b, p] = c].
+    The weight of every action at every site, W[b, c, p] = 1/(KBN) sum_k A_k[b, p] 1[a_k[b, p] = c].
 
     Args:
         actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 in [0, C).
@@ -24,7 +24,7 @@ def action_weights(actions: torch.Tensor, advantages: torch.Tensor, num_actions:
     _, batch_size, h, w = actions.shape
     by_site, credit = (part.expand(actions.shape).permute(1, 2, 3, 0) for part in (actions, advantages))
     weights = advantages.new_zeros(batch_size, h, w, num_actions)
-    return weights.scatter_add_(3, by_site, credit).permute(0, 3, 1, 2)
+    return weights.scatter_add_(3, by_site, credit).permute(0, 3, 1, 2) / actions.numel()
 
 
 class Experience(NamedTuple):
@@ -32,22 +32,21 @@ class Experience(NamedTuple):
     What a batch's samples taught when they were drawn.
 
     Attributes:
-        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps.
-        advantages (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): float, normalised.
         log_probs (`torch.Tensor` of shape `(B, C, h, w)`): of the policy that drew them.
+        weights (`torch.Tensor` of shape `(B, C, h, w)`):
+            What each action at each site earned: the [`action_weights`] of the advantages, or what the critic infers.
+        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps.
         credit (`Callable`):
-            The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w).
+            The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w); None for
+            the critic's weights, which are for the policy that drew the samples alone.
         by_site (`bool`): whether the reward is pixel-level.
-        gain (`torch.Tensor` of shape `(B, C, h, w)`, *optional*):
-            The critic's: what each class at each site gains in probability. It takes the place of the advantages.
     """
 
-    actions: torch.Tensor
-    advantages: torch.Tensor
     log_probs: torch.Tensor
-    credit: Callable[[torch.Tensor], torch.Tensor]
+    weights: torch.Tensor
+    actions: torch.Tensor
+    credit: Callable[[torch.Tensor], torch.Tensor] | None
     by_site: bool
-    gain: torch.Tensor | None = None
 
 
 def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float | None = None) -> torch.Tensor:
@@ -70,17 +69,13 @@ def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float
     Returns:
         `torch.Tensor` of shape `()`: minus the mean of what remains times the ratio, to first order.
     """
-    actions, advantages, log_probs, credit, by_site, gain = experience
+    log_probs, weights, actions, credit, by_site = experience
     log_ratios = policy.log_probs - log_probs
-    with torch.no_grad():
-        if eta is not None:
+    if eta is not None:
+        with torch.no_grad():
             by_site_class = log_ratios.permute(0, 2, 3, 1)
             moved = by_site_class.gather(3, actions.permute(1, 2, 3, 0)).permute(3, 0, 1, 2)
             if not by_site:
                 moved = moved.sum((2, 3), keepdim=True) / math.sqrt(math.prod(policy.grid))
-            advantages = advantages - credit(moved) / eta
-        if gain is None:
-            weights = action_weights(actions, advantages, policy.num_actions) / actions.numel()
-        else:
-            weights = gain / gain[:, 0].numel()
+            weights = weights - action_weights(actions, credit(moved) / eta, policy.num_actions)
     return -(weights * (1 + log_ratios)).sum()

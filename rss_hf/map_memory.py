@@ -1,8 +1,12 @@
 """What was judged before: the maps of each training image, their scores, and where in the image their cells were."""
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file, save_file
 
 from .critic import VOID_SITE
+from .data.examples import POSITIONS
 
 
 class MapMemory:
@@ -12,6 +16,8 @@ class MapMemory:
     Args:
         state (`dict[str, torch.Tensor]`): all of it, as [`MapMemory.empty`] makes it; what a checkpoint holds.
     """
+
+    FILE_NAME = "map_memory.safetensors"  # in a checkpoint
 
     def __init__(self, state: dict[str, torch.Tensor]):
         self.state = state
@@ -37,6 +43,24 @@ class MapMemory:
                 "visits": torch.zeros(images, dtype=torch.int64, device=device),
             }
         )
+
+    def save(self, folder: str | Path) -> None:
+        """Into a checkpoint's folder."""
+        save_file(self.state, Path(folder, self.FILE_NAME))
+
+    @classmethod
+    def load(cls, folder: str | Path, images: int, visits: int, samples: int, device: torch.device):
+        """That of a checkpoint's folder, None if it has none; `ValueError` if it was of other sizes than these."""
+        path, asked = Path(folder, cls.FILE_NAME), (images, visits, samples)
+        if not path.is_file():
+            return None
+        memory = cls(load_file(path, str(device)))
+        if (kept := tuple(memory.state["scores"].shape)) != asked:
+            raise ValueError(
+                f"{path} is of (training images, critic_visits, num_samples) = {kept}, and this run has {asked}: "
+                "resume with what the run began with."
+            )
+        return memory
 
     def write(self, index, actions, places, scores, probs):
         """
@@ -71,3 +95,18 @@ def see(beliefs: torch.Tensor, probs: torch.Tensor, places: torch.Tensor) -> tor
     totals.scatter_add_(2, index.expand(-1, classes + 1, -1), torch.cat([probs, torch.ones_like(probs[:, :1])], 1))
     sums, counts = totals[..., :-1].split([classes, 1], dim=1)
     return torch.where(counts > 0, sums / counts.clamp(min=1), beliefs.flatten(2)).view(beliefs.shape)
+
+
+def find_places(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """
+    The site (B, h w) int64 of a grid of (h, w) over the whole image that each cell of an action grid of as many sites
+    shows at its centre, `VOID_SITE` for padding; `positions` (B, H, W) are a [`~rss_hf.data.SegmentationDataset`]'s.
+    """
+    (height, width), (h, w) = positions.shape[-2:], grid
+    rows, columns = (
+        (2 * torch.arange(sites, device=positions.device) + 1) * pixels // (2 * sites)
+        for sites, pixels in ((h, height), (w, width))
+    )
+    centres = positions[:, rows[:, None], columns].flatten(1)
+    sites = centres // POSITIONS * h // POSITIONS * w + centres % POSITIONS * w // POSITIONS
+    return sites.where(centres >= 0, VOID_SITE)

@@ -5,11 +5,9 @@ import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers.trainer_utils import has_length
 
@@ -23,9 +21,8 @@ from .credit import (
     pairwise_spatial_difference,
 )
 from .critic import VOID_SITE, gaussian_critic
-from .data.transforms import POSITIONS
-from .loss import Experience, policy_gradient_loss
-from .map_memory import MapMemory
+from .loss import Experience, action_weights, policy_gradient_loss
+from .map_memory import MapMemory, find_places
 from .policy import PixelPolicy
 from .repeat_sampler import RepeatSampler
 from .rewards import RewardSet
@@ -35,9 +32,6 @@ from .segmentation_trainer import SegmentationTrainer
 
 
 logger = logging.getLogger(__name__)
-
-COUNTS_NAME = "running_counts.safetensors"  # in a checkpoint, beside the optimizer's state
-MEMORY_NAME = "map_memory.safetensors"
 
 
 class RSSTrainer(SegmentationTrainer):
@@ -128,7 +122,7 @@ class RSSTrainer(SegmentationTrainer):
         if self.args.credit == "critic":
             gain = self._criticise(policy, actions, total, inputs)
             self._record(rewards, total, gain, policy.grid, stride)
-            return Experience(actions, None, policy.log_probs, None, by_site=False, gain=gain)
+            return Experience(policy.log_probs, gain / gain[:, 0].numel(), actions, credit=None, by_site=False)
         surprise = total
         if self.args.confidence_coef:
             probs = policy.log_prob(actions).exp()
@@ -138,7 +132,8 @@ class RSSTrainer(SegmentationTrainer):
         raw_advantages = credit(surprise)
         advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
         self._record(rewards, total, raw_advantages, policy.grid, stride)
-        return Experience(actions, advantages, policy.log_probs, credit, by_site=total.shape[2:] != (1, 1))
+        weights = action_weights(actions, advantages, policy.num_actions)
+        return Experience(policy.log_probs, weights, actions, credit, by_site=total.shape[2:] != (1, 1))
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
@@ -242,27 +237,18 @@ class RSSTrainer(SegmentationTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """Also saves what rewards remember of earlier batches, for a resumed run to go on with."""
         super()._save_optimizer_and_scheduler(output_dir)
-        total = self.reward_set.counts.total
-        if self.args.should_save and total is not None:
-            save_file({"total": total}, Path(output_dir, COUNTS_NAME))
-        if self.args.should_save and self._memory is not None:
-            save_file(self._memory.state, Path(output_dir, MEMORY_NAME))
+        if self.args.should_save:
+            self.reward_set.counts.save(output_dir)
+            if self._memory is not None:
+                self._memory.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        counts = RunningCounts()
-        if checkpoint is not None and Path(checkpoint, COUNTS_NAME).is_file():
-            counts.total = load_file(Path(checkpoint, COUNTS_NAME))["total"]
-        self.reward_set.counts = counts
-        self._memory = None
-        if checkpoint is not None and Path(checkpoint, MEMORY_NAME).is_file():
-            self._memory = MapMemory(load_file(Path(checkpoint, MEMORY_NAME), str(self.accelerator.device)))
-            kept, asked = tuple(self._memory.state["scores"].shape), self._memory_size()
-            if kept != asked:
-                raise ValueError(
-                    f"{Path(checkpoint, MEMORY_NAME)} is of (training images, critic_visits, num_samples) = {kept}, "
-                    f"and this run has {asked}: resume with what the run began with."
-                )
+        self.reward_set.counts, self._memory = RunningCounts(), None
+        if checkpoint is not None:
+            self.reward_set.counts = RunningCounts.load(checkpoint)
+            if self.args.credit == "critic":
+                self._memory = MapMemory.load(checkpoint, *self._memory_size(), self.accelerator.device)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""
@@ -303,18 +289,3 @@ class RSSTrainer(SegmentationTrainer):
 def sample_std(by_sample: torch.Tensor) -> torch.Tensor:
     """Standard deviation (B,) over the K samples of (K, B); NaN, without torch's warning, where K is 1."""
     return by_sample.std(0) if len(by_sample) > 1 else torch.full_like(by_sample[0], torch.nan)
-
-
-def find_places(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """
-    The site (B, h w) int64 of a grid of (h, w) over the whole image that each cell of an action grid of as many sites
-    shows at its centre, `VOID_SITE` for padding; `positions` (B, H, W) are a [`~rss_hf.data.SegmentationDataset`]'s.
-    """
-    (height, width), (h, w) = positions.shape[-2:], grid
-    rows, columns = (
-        (2 * torch.arange(sites, device=positions.device) + 1) * pixels // (2 * sites)
-        for sites, pixels in ((h, height), (w, width))
-    )
-    centres = positions[:, rows[:, None], columns].flatten(1)
-    sites = centres // POSITIONS * h // POSITIONS * w + centres % POSITIONS * w // POSITIONS
-    return sites.where(centres >= 0, VOID_SITE)

@@ -140,7 +140,8 @@ def test_psd_against_its_formula():
 
 def on_policy(policy, actions, advantages):
     by_site = advantages.shape[2:] != (1, 1)
-    return Experience(actions, advantages, policy.log_probs.detach(), leave_one_out, by_site)
+    weights = action_weights(actions, advantages, policy.num_actions)
+    return Experience(policy.log_probs.detach(), weights, actions, leave_one_out, by_site)
 
 
 def rules(rewards, actions):
@@ -220,7 +221,8 @@ def test_off_policy_its_gradient_is_that_of_the_square_of_what_remains(sites, cr
     # A rule that centres is a multiple of a projection: c c = K / (K - 1) c for leave-one-out.
     scale = 5 / 6 if credit is leave_one_out else 1
     square = (eta if by_site else eta_of_map) / 2 * scale * remaining.square().sum() / actions.numel()
-    experience = Experience(actions, credit(advantages), old.log_probs, credit, by_site)
+    weights = action_weights(actions, credit(advantages), 3)
+    experience = Experience(old.log_probs, weights, actions, credit, by_site)
     loss = policy_gradient_loss(policy, experience, eta)
     torch.testing.assert_close(*[torch.autograd.grad(x, logits, retain_graph=True)[0] for x in (loss, square)])
 
@@ -231,7 +233,8 @@ def test_a_reward_of_the_sites_is_learned_exactly():
     values = torch.randn(1, 3, 1, 2, dtype=torch.float64)
     actions = torch.tensor(list(product(range(3), repeat=2))).view(9, 1, 1, 2)
     rewards = values.expand(9, 1, 3, 1, 2).gather(2, actions.unsqueeze(2)).squeeze(2).sum((2, 3), keepdim=True)
-    experience = Experience(actions, leave_one_out(rewards), old.log_probs, leave_one_out, by_site=False)
+    weights = action_weights(actions, leave_one_out(rewards), 3)
+    experience = Experience(old.log_probs, weights, actions, leave_one_out, by_site=False)
     for way in (0.0, 0.5, 0.99, 1.0, 1.5):
         logits = (old.log_probs + way * 0.7 * 2**0.5 * values).requires_grad_()
         (gradient,) = torch.autograd.grad(policy_gradient_loss(PixelPolicy(logits), experience, 0.7), logits)

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from rss_hf.critic import NOISE, REACH, SHARE, VOID_SITE, gaussian_critic
-from rss_hf.map_memory import MapMemory, see
-from rss_hf.rss_trainer import find_places
+from rss_hf.map_memory import MapMemory, find_places, see
 
 
 def scene(batch_size=2, classes=3, visits=2, samples=4, grid=(2, 3), seed=0):

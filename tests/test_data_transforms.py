@@ -11,14 +11,9 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from transformers import SegformerImageProcessor
 
+from rss_hf.data.examples import SegmentationDataset, StreamingSegmentationDataset, collate
 from rss_hf.data.masks import VOID
-from rss_hf.data.transforms import (
-    EvalTransform,
-    SegmentationDataset,
-    StreamingSegmentationDataset,
-    collate,
-    train_transform,
-)
+from rss_hf.data.transforms import EvalTransform, train_transform
 
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -188,6 +183,10 @@ def test_bad_rows_and_columns_are_named():
         SegmentationDataset(dataset().remove_columns("image"), transform)
     with pytest.raises(ValueError, match=r"\['labels'\] would be overwritten"):
         SegmentationDataset(dataset(2, labels=[0, 1]), transform)
+    taken = dataset(2, image_index=[0, 1])
+    assert SegmentationDataset(taken, transform)[1]["image_index"] == 1
+    with pytest.raises(ValueError, match=r"\['image_index'\] would be overwritten"):
+        SegmentationDataset(taken, transform, positions=True)
     with pytest.raises(ValueError, match="row 0: the image is 20x24 pixels and its mask 5x4"):
         SegmentationDataset(dataset(1, mask_size=(4, 5)), transform)[0]
 

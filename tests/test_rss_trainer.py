@@ -194,8 +194,8 @@ def test_reused_samples_of_an_image_without_reward_teach_nothing(new_policy, tmp
     options = {"reward_funcs": ["mean_iou"], "per_device_train_batch_size": 16, "num_iterations": 2}
     trainer = train(new_policy(), tmp_path, Scenes(empty=range(4)), max_steps=2, optim="sgd", **options)
     experience = trainer._experiences[-1]
-    silent = (experience.advantages == 0).all(0).flatten()
-    moved = experience.credit(torch.randn(experience.advantages.shape))
+    silent = (experience.weights == 0).flatten(1).all(1)
+    moved = experience.credit(torch.randn(4, 16, 1, 1))
     assert silent.sum() == 4
     assert (moved[:, silent] == 0).all() and (moved[:, ~silent] != 0).any()
 

@@ -174,7 +174,7 @@ def check_labels(dataset: datasets.Dataset | datasets.IterableDataset, num_class
     Reads every mask of a split once, so that a bad one stops the run before training and not in its midst.
 
     About a thousand masks a second; `datasets` keeps the result, so that the same data set is not read again. An
-    `IterableDataset` is passed over: [`~rss_hf.data.transforms.StreamingSegmentationDataset`] checks its rows.
+    `IterableDataset` is passed over: [`~rss_hf.data.examples.StreamingSegmentationDataset`] checks its rows.
 
     Args:
         dataset (`datasets.Dataset` or `datasets.IterableDataset`):
