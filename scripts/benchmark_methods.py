@@ -15,6 +15,7 @@ DATA = {
     | {"dataset_name": "shapes-hard", "image_size": [128, 128], "per_device_train_batch_size": 16},
     "shapes-2000": {"config": "shapes", "max_steps": 2000},
     "camvid": {"config": "camvid"},
+    "camvid-4800": {"config": "camvid", "max_steps": 4800},
     "camvid-frozen": {"config": "camvid", "encoder_learning_rate": 0, "learning_rate": 1e-2},
     "voc-frozen": {"config": "voc_upernet"},
     "voc-frozen-4800": {"config": "voc_upernet", "max_steps": 4800},
