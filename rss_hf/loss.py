@@ -35,19 +35,18 @@ class Experience(NamedTuple):
         log_probs (`torch.Tensor` of shape `(B, C, h, w)`): of the policy that drew them.
         weights (`torch.Tensor` of shape `(B, C, h, w)`):
             What each action at each site earned: the [`action_weights`] of the advantages, or what the critic infers.
-        actions (`torch.Tensor` of shape `(K, B, h, w)`, *optional*):
-            int64 action maps; None for the critic's weights, which are for this policy alone.
-        credit (`Callable`, *optional*):
-            The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w); None
-            without actions.
+        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps.
+        credit (`Callable`):
+            The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w); None for
+            the critic's weights, which are for the policy that drew the samples alone.
         by_site (`bool`): whether the reward is pixel-level.
     """
 
     log_probs: torch.Tensor
     weights: torch.Tensor
-    actions: torch.Tensor | None = None
-    credit: Callable[[torch.Tensor], torch.Tensor] | None = None
-    by_site: bool = False
+    actions: torch.Tensor
+    credit: Callable[[torch.Tensor], torch.Tensor] | None
+    by_site: bool
 
 
 def policy_gradient_loss(policy: PixelPolicy, experience: Experience, eta: float | None = None) -> torch.Tensor:

@@ -62,26 +62,16 @@ class MapMemory:
             )
         return memory
 
-    def believe(self, index: torch.Tensor, places: torch.Tensor, probs: torch.Tensor) -> None:
+    def write(self, index, actions, places, scores, probs):
         """
-        The policy's beliefs about images `index` (B,) as they are now, at the sites that are in view.
-
-        Args:
-            index (`torch.Tensor` of shape `(B,)`): int64.
-            places (`torch.Tensor` of shape `(B, N)`): int64, the image's site of each cell or `VOID_SITE`.
-            probs (`torch.Tensor` of shape `(B, C, N)`): the policy's probabilities.
-        """
-        self.state["beliefs"][index] = see(self.state["beliefs"][index], probs, places)
-
-    def write(self, index: torch.Tensor, actions: torch.Tensor, places: torch.Tensor, scores: torch.Tensor) -> None:
-        """
-        Adds a visit with its maps to images `index` (B,), none of them twice.
+        Adds a visit to images `index` (B,), none of them twice.
 
         Args:
             index (`torch.Tensor` of shape `(B,)`): int64.
             actions (`torch.Tensor` of shape `(B, K, N)`): int64.
             places (`torch.Tensor` of shape `(B, N)`): int64, the image's site of each cell or `VOID_SITE`.
             scores (`torch.Tensor` of shape `(B, K)`): float, NaN where a map was not judged.
+            probs (`torch.Tensor` of shape `(B, C, N)`): the policy's probabilities.
         """
         state = self.state
         slot = state["visits"][index] % state["scores"].shape[1]
@@ -89,6 +79,7 @@ class MapMemory:
         state["actions"][index, slot] = actions.to(torch.uint8)
         state["places"][index, slot] = places.int()
         state["scores"][index, slot] = scores
+        state["beliefs"][index] = see(state["beliefs"][index], probs, places)
 
     def read(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
         """`beliefs`, `actions`, `places` and `scores` of images `index` (B,), as `gaussian_critic` takes them."""

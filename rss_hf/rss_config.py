@@ -29,8 +29,7 @@ class RSSConfig(SegmentationConfig):
     num_samples (`int`, *optional*, defaults to 128):
         K, the action maps drawn and scored for each image and step.
     num_iterations (`int`, *optional*, defaults to 1):
-        Steps for each batch of samples: only the first of them draws and scores any. The others are on the same batch,
-        with the critic on the next ones, from what it remembers.
+        Steps in a row on each batch and its samples: only the first of them draws and scores any.
     eta (`float`, *optional*, defaults to 0.3):
         How far the policy may move in the steps of a batch, where `num_iterations` is above 1: the log-ratio of a map
         is regressed on eta sqrt(N) times its advantage, for a pixel-level reward that of a site on eta times its own.
@@ -78,7 +77,7 @@ class RSSConfig(SegmentationConfig):
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
     num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
-    num_iterations: int = field(default=1, metadata={"help": "Steps for each batch of samples that is judged."})
+    num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
     eta: float = field(default=0.3, metadata={"help": "How far to move on one batch for num_iterations above 1."})
     scales: list[int] = field(
         default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}
@@ -116,8 +115,7 @@ class RSSConfig(SegmentationConfig):
                 "num_iterations must be at least 1 and eta above 0, got "
                 f"num_iterations={self.num_iterations}, eta={self.eta}."
             )
-        forgets = self.credit != "critic" and self.save_strategy == "steps"
-        if forgets and self.save_steps % self.num_iterations:
+        if self.save_strategy == "steps" and self.save_steps % self.num_iterations:
             raise ValueError(
                 f"save_steps={self.save_steps} must be a multiple of num_iterations={self.num_iterations}: samples "
                 "are not kept in a checkpoint, and a run resumed half-way through them would take another course."
@@ -149,6 +147,7 @@ class RSSConfig(SegmentationConfig):
         needs = {
             "advantage_normalization": (self.advantage_normalization == "none", "'none'"),
             "confidence_coef": (self.confidence_coef > 0, "above 0, the reward of a map that is right everywhere"),
+            "num_iterations": (self.num_iterations == 1, "1"),
             "scales": (len(self.scales) == 1, "a single stride"),
             "critic_visits": (self.critic_visits >= 1, "at least 1"),
         }

@@ -88,10 +88,9 @@ class RSSTrainer(SegmentationTrainer):
         """From a batch to a loss of shape (): see `_experience` and [`~rss_hf.loss.policy_gradient_loss`]."""
         outputs = model(pixel_values=inputs["pixel_values"])
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        critic, asks = self.args.credit == "critic", self._asks_the_judge()
-        if critic or asks:
-            experience = self._experience(outputs.logits, inputs, progress, asks)
-            if self.args.num_iterations > 1 and not critic:
+        if anew := self._draws_anew():
+            experience = self._experience(outputs.logits, inputs, progress)
+            if self.args.num_iterations > 1:
                 self._experiences.append(experience)
         else:
             self._experiences.rotate(-1)
@@ -99,35 +98,31 @@ class RSSTrainer(SegmentationTrainer):
         policy = PixelPolicy(outputs.logits, tuple(experience.log_probs.shape[-2:]))
         entropy = policy.entropy()
         entropy_coef = self.args.entropy_coef * (1 - progress) / math.sqrt(math.prod(policy.grid))
-        loss = policy_gradient_loss(policy, experience, None if critic or asks else self.args.eta)
+        loss = policy_gradient_loss(policy, experience, None if anew else self.args.eta)
         loss = loss - entropy_coef * entropy.mean()
         self._add("entropy", entropy)
         return (loss, outputs) if return_outputs else loss
 
-    def _asks_the_judge(self) -> bool:
-        """Whether this step draws samples and has them judged, or goes on with what earlier steps were told."""
-        if self.state.global_step % self.args.num_iterations == 0:
-            return True
-        return self.args.credit != "critic" and len(self._experiences) < self._experiences.maxlen
+    def _draws_anew(self) -> bool:
+        """Whether this step draws samples, or goes on with those of the last step that did."""
+        begins = self.state.global_step % self.args.num_iterations == 0
+        return begins or len(self._experiences) < self._experiences.maxlen
 
     @torch.no_grad()
-    def _experience(self, logits: torch.Tensor, inputs: dict[str, Any], progress: float, asks: bool) -> Experience:
-        """Policy, actions, rewards, advantages: what the samples of a batch teach, or the critic from memory alone."""
+    def _experience(self, logits: torch.Tensor, inputs: dict[str, Any], progress: float) -> Experience:
+        """Policy, actions, rewards, advantages: what the samples of a batch teach."""
         references = inputs.get("labels")
         size = tuple(inputs["pixel_values"].shape[-2:] if references is None else references.shape[-2:])
         columns = {name: column for name, column in inputs.items() if name not in ("labels", "image_positions")}
         stride = self.scales.stride(progress, self.state.log_history, logits.shape[1])
         policy = PixelPolicy(logits, action_grid(size, stride))
-        if not asks:
-            gain = self._criticise(policy, inputs)
-            return Experience(policy.log_probs, gain / gain[:, 0].numel())
         actions, resampled = self._sample(policy)
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         if self.args.credit == "critic":
-            gain = self._criticise(policy, inputs, actions, total)
+            gain = self._criticise(policy, actions, total, inputs)
             self._record(rewards, total, gain, policy.grid, stride)
-            return Experience(policy.log_probs, gain / gain[:, 0].numel())
+            return Experience(policy.log_probs, gain / gain[:, 0].numel(), actions, credit=None, by_site=False)
         surprise = total
         if self.args.confidence_coef:
             probs = policy.log_prob(actions).exp()
@@ -190,11 +185,7 @@ class RSSTrainer(SegmentationTrainer):
         return rewards.nan_to_num(0)
 
     def _criticise(
-        self,
-        policy: PixelPolicy,
-        inputs: dict[str, Any],
-        actions: torch.Tensor | None = None,
-        rewards: torch.Tensor | None = None,
+        self, policy: PixelPolicy, actions: torch.Tensor, rewards: torch.Tensor, inputs: dict[str, Any]
     ) -> torch.Tensor:
         """
         What each class at each site gains in probability (B, C, h, w), from all maps of the images that were judged,
@@ -205,23 +196,17 @@ class RSSTrainer(SegmentationTrainer):
                 f"credit='critic' remembers images: the batch lacks {sorted(missing)}. Give the trainer a "
                 "SegmentationDataset(..., positions=True), or set credit='leave_one_out'."
             )
-        if self._memory is None:
-            device = policy.log_probs.device
-            self._memory = MapMemory.empty(*self._memory_size(), policy.num_actions, policy.grid, device)
+        if rewards.shape[2:] != (1, 1):
+            raise ValueError("credit='critic' is for image-level rewards; a pixel-level one needs no critic.")
         places = find_places(inputs["image_positions"], policy.grid)
-        self._memory.believe(*self._gather(inputs["image_index"], places, policy.probs.flatten(2)))
-        if actions is not None:
-            if rewards.shape[2:] != (1, 1):
-                raise ValueError("credit='critic' is for image-level rewards; a pixel-level one needs no critic.")
-            maps, scores = actions.flatten(2).transpose(0, 1), (rewards[..., 0, 0] / self.args.confidence_coef).T
-            self._memory.write(*self._gather(inputs["image_index"], maps, places, scores))
+        scores = (rewards[..., 0, 0] / self.args.confidence_coef).T
+        visit = (actions.flatten(2).transpose(0, 1), places, scores, policy.probs.flatten(2))
+        if self._memory is None:
+            self._memory = MapMemory.empty(*self._memory_size(), policy.num_actions, policy.grid, actions.device)
+        self._memory.write(*(self.accelerator.gather(part.contiguous()) for part in (inputs["image_index"], *visit)))
         gain = gaussian_critic(**self._memory.read(inputs["image_index"]))
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
         return (gain.flatten(2).gather(2, index) * (places != VOID_SITE)[:, None]).view(policy.log_probs.shape)
-
-    def _gather(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
-        """Each of (B, ...), with those of all processes."""
-        return [self.accelerator.gather(tensor.contiguous()) for tensor in tensors]
 
     def _memory_size(self) -> tuple[int, int, int]:
         return len(self.train_dataset), self.args.critic_visits, self.args.num_samples
@@ -290,12 +275,9 @@ class RSSTrainer(SegmentationTrainer):
         return draws * self.args.num_samples * self.get_total_train_batch_size(self.args)
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
-        """
-        The Trainer's, or with `num_iterations` above 1 one that repeats the rows of a whole step as often; the critic
-        knows all rows, and need not go on with the same ones.
-        """
+        """The Trainer's, or with `num_iterations` above 1 one that repeats the rows of a whole step as often."""
         rows = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.num_iterations == 1 or self.args.credit == "critic":
+        if self.args.num_iterations == 1:
             return super()._get_train_sampler(train_dataset)
         if not has_length(rows):
             raise ValueError("num_iterations above 1 repeats batches, which a streamed data set cannot; use 1.")

@@ -85,8 +85,7 @@ def test_a_memory_keeps_the_last_visits_of_each_image():
         scores = torch.tensor([[float(visit)], [10.0 + visit]])
         actions, places = torch.full((2, 1, 2), visit % 2), torch.tensor([[0, 1], [1, VOID_SITE]])
         probs = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).expand(2, 2, 2)
-        memory.believe(torch.tensor([2, 0]), places, probs)
-        memory.write(torch.tensor([2, 0]), actions, places, scores)
+        memory.write(torch.tensor([2, 0]), actions, places, scores, probs)
     kept = memory.read(torch.tensor([0, 1, 2]))
     assert kept["scores"].nan_to_num(-1).flatten(1).tolist() == [[12, 11], [-1, -1], [2, 1]]
     assert kept["actions"].flatten(1).tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]]

@@ -136,7 +136,8 @@ def test_the_critic_accumulates_alike(new_policy, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"advantage_normalization": "batch"}, {"confidence_coef": 0.0}, {"scales": [8, 4]}, {"critic_visits": 0}],
+    [{"advantage_normalization": "batch"}, {"confidence_coef": 0.0}, {"num_iterations": 2}, {"scales": [8, 4]}]
+    + [{"critic_visits": 0}],
 )
 def test_the_critic_cannot_be_asked_so(options, tmp_path):
     with pytest.raises(ValueError, match=f"needs {next(iter(options))}"):
@@ -151,26 +152,6 @@ def test_the_critic_says_what_it_lacks(new_policy, tmp_path):
         del row["image_positions"]
     with pytest.raises(ValueError, match=r"lacks \['image_positions'\]"):
         train(new_policy(), tmp_path, scenes, reward_funcs=["pixel_accuracy"], **CRITIC)
-
-
-def test_between_two_questions_the_critic_goes_on_with_what_it_remembers(new_policy, tmp_path):
-    """Three steps for each batch that is judged: the same as asking in each step a judge who answers every third."""
-    asked = []
-
-    def agreement(predictions, references=None, trainer_state=None, **columns):
-        asked.append(trainer_state.global_step)
-        right = (predictions == references).float().mean((1, 2))
-        return right if trainer_state.global_step % 3 == 0 else torch.full_like(right, torch.nan)
-
-    options = CRITIC | {"reward_funcs": [agreement], "max_steps": 12, "optim": "sgd", "learning_rate": 1.0}
-    rarely = train(new_policy(), tmp_path, num_iterations=3, **options)
-    assert asked == [0, 3, 6, 9]
-    each = train(new_policy(), tmp_path, **options)
-    assert asked[4:] == list(range(12))
-    torch.testing.assert_close(weights(rarely), weights(each), rtol=1e-4, atol=1e-6)  # the same sums in another order
-    queries, grad_norm = zip(*logged(rarely, "reward_queries", "grad_norm"), strict=True)
-    assert list(queries) == [4 * 8 * draw for draw in (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4)]
-    assert grad_norm[1] == 0 and min(grad_norm[2:]) > 0  # the second batch is of images that were never judged
 
 
 def test_a_memory_of_another_size_is_not_resumed(new_policy, tmp_path):
@@ -247,7 +228,7 @@ def test_cross_entropy_accumulates_alike(new_policy, tmp_path):
         {"credit": "coupled"},
         {"num_iterations": 3, "save_steps": 3, "max_steps": 8},
         {"reward_funcs": ["running_log_iou"]},
-        CRITIC | {"critic_visits": 2, "num_iterations": 2},
+        CRITIC | {"critic_visits": 2},
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(new_policy, tmp_path, options):
