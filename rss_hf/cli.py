@@ -28,8 +28,8 @@ class DataArguments:
     mask_column: str | None = field(default=None, metadata={"help": "Default: mask, annotation, label, ..."})
     class_names: list[str] | None = field(default=None, metadata={"help": "By class id, where they are not known."})
     validation_fraction: float = field(default=0.1, metadata={"help": "Held out where there is no such split."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Keep only the first training rows."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Keep only the first evaluation rows."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Keep only so many training rows."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Keep only so many evaluation rows."})
 
 
 def parse_args(*dataclass_types: type, argv: list[str] | None = None) -> tuple[Any, ...]:

@@ -53,8 +53,19 @@ def test_sizes_splits_and_columns_can_be_chosen(tmp_path):
         max_train_samples=2,
         max_eval_samples=9,
     )
-    assert data.train["id"][:] == ["a", "b"]
-    assert len(data.validation) == 5
+    assert len(data.train) == 2
+    assert data.validation["id"][:] == list("abcde")
+
+
+def test_the_rows_kept_are_a_choice_of_all_that_is_made_once_and_for_all(tmp_path):
+    many = rows([ids()] * 40, id=[str(i) for i in range(40)])
+    name = save(tmp_path / "set", train=many, validation=many)
+    sizes = {"class_names": NAMES, "max_train_samples": 20, "max_eval_samples": 10}
+    first, second = (load_segmentation_dataset(name, **sizes) for _ in range(2))
+    assert first.train["id"][:] == second.train["id"][:]
+    assert len(set(first.train["id"])) == 20 and len(set(first.validation["id"])) == 10
+    assert max(int(i) for i in first.train["id"]) >= 20 and max(int(i) for i in first.validation["id"]) >= 10
+    assert load_segmentation_dataset(name, **sizes, seed=1).train["id"][:] != first.train["id"][:]
 
 
 def test_rows_are_held_out_once_and_for_all(tmp_path):

@@ -122,11 +122,11 @@ def load_segmentation_dataset(
         validation_fraction (`float`, *optional*, defaults to 0.1):
             The share of the training rows, above 0 and below 1, to hold out where there is no split to evaluate on.
         max_train_samples (`int`, *optional*):
-            Keep only the first so many training rows.
+            Keep only so many training rows, chosen by `seed`; of a stream the first.
         max_eval_samples (`int`, *optional*):
-            Keep only the first so many evaluation rows.
+            Keep only so many evaluation rows, likewise.
         seed (`int`, *optional*, defaults to 42):
-            Decides which rows are held out and, when streaming, the order of the training rows.
+            Decides which rows are held out and which are kept and, when streaming, the order of the training rows.
 
     Returns:
         [`SegmentationData`]
@@ -145,7 +145,7 @@ def load_segmentation_dataset(
         eval_split = _choose("split", eval_split, EVAL_SPLITS, splits, dataset_name, "eval_split")
         validation = splits[eval_split]
     train, validation = (_with_our_columns(s, image_column, mask_column, dataset_name) for s in (train, validation))
-    train, validation = _first(train, max_train_samples), _first(validation, max_eval_samples)
+    train, validation = _some(train, max_train_samples, seed), _some(validation, max_eval_samples, seed)
     if streaming:
         train = train.shuffle(seed=seed, buffer_size=1000)
     eval_split = eval_split or f"{train_split}, held-out rows"
@@ -154,11 +154,13 @@ def load_segmentation_dataset(
     return SegmentationData(train, validation, names, voc_palette(len(names)), source)
 
 
-def _first(rows: datasets.Dataset | datasets.IterableDataset, limit: int | None):
-    """The first `limit` rows, or all where there are fewer or no limit is given."""
+def _some(rows: datasets.Dataset | datasets.IterableDataset, limit: int | None, seed: int):
+    """`limit` of the rows, for the first of a video are one scene; those of a stream as they come."""
     if limit is None:
         return rows
-    return rows.take(limit if isinstance(rows, datasets.IterableDataset) else min(limit, len(rows)))
+    if isinstance(rows, datasets.IterableDataset):
+        return rows.take(limit)
+    return rows if limit >= len(rows) else rows.shuffle(seed=seed).take(limit)
 
 
 def _source(name: str, config: str | None, revision: str | None, *splits: str) -> DataSource:
