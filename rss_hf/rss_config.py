@@ -48,9 +48,6 @@ class RSSConfig(SegmentationConfig):
     critic_visits (`int`, *optional*, defaults to 24):
         V, the visits to an image that the critic remembers: (K + 4) V + 4 C bytes for each site of each training
         image, on the device and in each checkpoint; 110 MB for 367 images of 32 x 40 sites and 11 classes with K = 4.
-    critic_reach (`float`, *optional*, defaults to 1.0):
-        How far, in sites, what leaves one site in doubt leaves those around it in doubt: the width of the critic's
-        Gaussian covariance. Further where objects span many sites and images come again often.
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
         What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
         samples of each `"group"` (an image, or a site for pixel-level rewards; the better one where a pretrained
@@ -95,7 +92,6 @@ class RSSConfig(SegmentationConfig):
         default="leave_one_out", metadata={"help": "From rewards to advantages.", "choices": list(CREDITS)}
     )
     critic_visits: int = field(default=24, metadata={"help": "Visits to an image that the critic remembers."})
-    critic_reach: float = field(default=1.0, metadata={"help": "How far sites share a doubt, in sites (critic)."})
     advantage_normalization: str = field(
         default="batch", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
     )
@@ -154,7 +150,6 @@ class RSSConfig(SegmentationConfig):
             "num_iterations": (self.num_iterations == 1, "1"),
             "scales": (len(self.scales) == 1, "a single stride"),
             "critic_visits": (self.critic_visits >= 1, "at least 1"),
-            "critic_reach": (self.critic_reach > 0, "above 0"),
         }
         for name, (holds, remedy) in needs.items():
             if not holds:

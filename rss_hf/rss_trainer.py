@@ -204,7 +204,7 @@ class RSSTrainer(SegmentationTrainer):
         if self._memory is None:
             self._memory = MapMemory.empty(*self._memory_size(), policy.num_actions, policy.grid, actions.device)
         self._memory.write(*(self.accelerator.gather(part.contiguous()) for part in (inputs["image_index"], *visit)))
-        gain = gaussian_critic(**self._memory.read(inputs["image_index"]), reach=self.args.critic_reach)
+        gain = gaussian_critic(**self._memory.read(inputs["image_index"]))
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
         return (gain.flatten(2).gather(2, index) * (places != VOID_SITE)[:, None]).view(policy.log_probs.shape)
 

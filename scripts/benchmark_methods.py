@@ -51,7 +51,6 @@ CRITIC = {
     "advantage_normalization": "none",
     "entropy_coef": 0,
 }
-HALF_OF_CAMVID = {"max_train_samples": 184, "critic_visits": 40}
 HALF_CALIBRATED = {
     "reward_funcs": ["running_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 3],
@@ -103,8 +102,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, critic": CRITIC | FOUR,
     "K=4, critic, 40 visits": CRITIC | FOUR | {"critic_visits": 40},
     "K=4, critic, 1000 images": CRITIC | FOUR | {"max_train_samples": 1000},
-    "K=4, critic, 184 images, 40 visits": CRITIC | FOUR | HALF_OF_CAMVID,
-    "K=4, critic, 184 images, reach 3": CRITIC | FOUR | HALF_OF_CAMVID | {"critic_reach": 3},
+    "K=4, critic, 184 images, 40 visits": CRITIC | FOUR | {"max_train_samples": 184, "critic_visits": 40},
     "K=4, half calibrated, running counts": HALF_CALIBRATED | FOUR,
     "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,

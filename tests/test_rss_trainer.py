@@ -137,7 +137,7 @@ def test_the_critic_accumulates_alike(new_policy, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [{"advantage_normalization": "batch"}, {"confidence_coef": 0.0}, {"num_iterations": 2}, {"scales": [8, 4]}]
-    + [{"critic_visits": 0}, {"critic_reach": 0.0}],
+    + [{"critic_visits": 0}],
 )
 def test_the_critic_cannot_be_asked_so(options, tmp_path):
     with pytest.raises(ValueError, match=f"needs {next(iter(options))}"):
