@@ -37,7 +37,7 @@ FEW = BOTH | {"num_samples": 16, "scales": [4]}
 THIRTY_TWO = {"reward_funcs": ["mean_iou"], "num_samples": 32, "scales": [4]}
 EIGHT_EACH = THIRTY_TWO | {"num_iterations": 8, "save_steps": 200}
 RUNNING = {"reward_funcs": ["running_log_iou"]}
-FOUR, EIGHT = ({"num_samples": k, "scales": [4]} for k in (4, 8))
+FOUR = {"num_samples": 4, "scales": [4]}
 CALIBRATED = {
     "reward_funcs": ["batch_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 6],
@@ -109,8 +109,6 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
     "K=4, leave-one-out": PLAIN | FOUR,
     "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
-    "K=8, critic": CRITIC | EIGHT,
-    "K=8, leave-one-out, mean_iou": PLAIN | EIGHT | {"reward_funcs": ["mean_iou"]},
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},
@@ -146,7 +144,7 @@ SUITES = {
         "both rewards",
         "pixel-level",
     ],
-    "few": ["cross-entropy", *(name for name in METHODS if name == "K=4" or name.startswith(("K=4,", "K=8,")))],
+    "few": ["cross-entropy", *(name for name in METHODS if name == "K=4" or name.startswith("K=4,"))],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(f"K={k}" for k in (2, 4, 8, 16, 32)), "image-level"],
