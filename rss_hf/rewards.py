@@ -22,6 +22,7 @@ import torch
 from .agreement import Agreement, RunningCounts, cell_means, reference_histogram, upsample_actions
 
 
+IOU_OFFSET = 0.05  # under the logarithm: what a class that is not found at all has to gain stays finite
 PIXELS_PER_CALL = 2**26  # of class maps shown to a reward at once: 512 MiB of int64; K maps of a batch may be more
 
 
@@ -74,7 +75,7 @@ def log_iou_pseudo_value(agreement: Agreement, pool: Callable[[torch.Tensor], to
     other_hits, other_union = pooled[:2, None] - by_image[:2]
 
     def score(hits, union):
-        return mean_over(((hits / union).nan_to_num(0) + 0.05).log(), pooled[2] > 0)
+        return mean_over(((hits / union).nan_to_num(0) + IOU_OFFSET).log(), pooled[2] > 0)
 
     others = score(other_hits, other_union)
     return (others + pooled[3, 0] * (score(other_hits + hits, other_union + union) - others)).where(valid, torch.nan)

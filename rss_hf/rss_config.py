@@ -48,6 +48,10 @@ class RSSConfig(SegmentationConfig):
     critic_visits (`int`, *optional*, defaults to 24):
         V, the visits to an image that the critic remembers: (K + 4) V + 4 C bytes for each site of each training
         image, on the device and in each checkpoint; 110 MB for 367 images of 32 x 40 sites and 11 classes with K = 4.
+    expected_iou_coef (`float`, *optional*, defaults to 0):
+        For the critic: weight, in the second half of training, of the batch's mean log(IoU) as it is to be expected
+        from what the critic knows; in the first half it knows too little. It asks for no further map. See
+        [`~rss_hf.critic.expected_iou_gain`].
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
         What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
         samples of each `"group"` (an image, or a site for pixel-level rewards; the better one where a pretrained
@@ -92,6 +96,9 @@ class RSSConfig(SegmentationConfig):
         default="leave_one_out", metadata={"help": "From rewards to advantages.", "choices": list(CREDITS)}
     )
     critic_visits: int = field(default=24, metadata={"help": "Visits to an image that the critic remembers."})
+    expected_iou_coef: float = field(
+        default=0.0, metadata={"help": "Weight of the IoU that the critic expects, in the second half."}
+    )
     advantage_normalization: str = field(
         default="batch", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
     )
@@ -128,6 +135,10 @@ class RSSConfig(SegmentationConfig):
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
         if self.credit == "critic":
             self._check_critic()
+        elif self.expected_iou_coef:
+            raise ValueError(
+                f"expected_iou_coef={self.expected_iou_coef} is of what the critic expects: it needs credit='critic'."
+            )
         if self.confidence_coef < 0:
             raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")
         if self.confidence_coef and self.advantage_normalization == "mean":
@@ -150,6 +161,7 @@ class RSSConfig(SegmentationConfig):
             "num_iterations": (self.num_iterations == 1, "1"),
             "scales": (len(self.scales) == 1, "a single stride"),
             "critic_visits": (self.critic_visits >= 1, "at least 1"),
+            "expected_iou_coef": (self.expected_iou_coef >= 0, "at least 0"),
         }
         for name, (holds, remedy) in needs.items():
             if not holds:

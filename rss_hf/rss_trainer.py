@@ -20,7 +20,7 @@ from .credit import (
     normalize,
     pairwise_spatial_difference,
 )
-from .critic import VOID_SITE, gaussian_critic
+from .critic import VOID_SITE, expected_iou_gain, gaussian_critic
 from .loss import Experience, action_weights, policy_gradient_loss
 from .map_memory import MapMemory, find_places
 from .policy import PixelPolicy
@@ -120,8 +120,11 @@ class RSSTrainer(SegmentationTrainer):
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         if self.args.credit == "critic":
-            gain = self._criticise(policy, actions, total, inputs)
+            gain, visible = self._criticise(policy, actions, total, inputs)
             self._record(rewards, total, gain, policy.grid, stride)
+            if progress >= 0.5 and self.args.expected_iou_coef:
+                iou_gain = expected_iou_gain(policy.probs, gain, visible, self._sum_processes)
+                gain = gain + self.args.expected_iou_coef * iou_gain
             return Experience(policy.log_probs, gain / gain[:, 0].numel(), actions, credit=None, by_site=False)
         surprise = total
         if self.args.confidence_coef:
@@ -186,10 +189,11 @@ class RSSTrainer(SegmentationTrainer):
 
     def _criticise(
         self, policy: PixelPolicy, actions: torch.Tensor, rewards: torch.Tensor, inputs: dict[str, Any]
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         What each class at each site gains in probability (B, C, h, w), from all maps of the images that were judged,
-        these among them. Every process remembers what all have seen, for an image meets another process at each epoch.
+        these among them, and which sites show the image (B, 1, h, w). Every process remembers what all have seen, for
+        an image meets another process at each epoch.
         """
         if missing := {"image_index", "image_positions"} - set(inputs):
             raise ValueError(
@@ -206,7 +210,8 @@ class RSSTrainer(SegmentationTrainer):
         self._memory.write(*(self.accelerator.gather(part.contiguous()) for part in (inputs["image_index"], *visit)))
         gain = gaussian_critic(**self._memory.read(inputs["image_index"]))
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
-        return (gain.flatten(2).gather(2, index) * (places != VOID_SITE)[:, None]).view(policy.log_probs.shape)
+        visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
+        return gain.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible, visible
 
     def _memory_size(self) -> tuple[int, int, int]:
         return len(self.train_dataset), self.args.critic_visits, self.args.num_samples

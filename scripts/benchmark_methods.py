@@ -51,6 +51,7 @@ CRITIC = {
     "advantage_normalization": "none",
     "entropy_coef": 0,
 }
+EXPECTED_IOU = {"expected_iou_coef": 0.3}
 HALF_CALIBRATED = {
     "reward_funcs": ["running_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 3],
@@ -103,6 +104,11 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, critic, 40 visits": CRITIC | FOUR | {"critic_visits": 40},
     "K=4, critic, 1000 images": CRITIC | FOUR | {"max_train_samples": 1000},
     "K=4, critic, 184 images, 40 visits": CRITIC | FOUR | {"max_train_samples": 184, "critic_visits": 40},
+    "K=4, critic, 1000 images, expected IoU": CRITIC | FOUR | {"max_train_samples": 1000} | EXPECTED_IOU,
+    "K=4, critic, 92 images, 60 visits, expected IoU": CRITIC
+    | FOUR
+    | {"max_train_samples": 92, "critic_visits": 60}
+    | EXPECTED_IOU,
     "K=4, half calibrated, running counts": HALF_CALIBRATED | FOUR,
     "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rss_hf.critic import NOISE, REACH, SHARE, VOID_SITE, gaussian_critic
+from rss_hf.critic import NOISE, REACH, SHARE, VOID_SITE, expected_iou_gain, gaussian_critic
 from rss_hf.map_memory import MapMemory, find_places, see
 
 
@@ -77,6 +77,38 @@ def test_maps_that_were_not_judged_do_not_count():
     assert torch.equal(gaussian_critic(beliefs, actions, places, torch.full_like(scores, torch.nan)), beliefs * 0)
     first = gaussian_critic(beliefs, actions[:, :2, :2], places[:, :2], scores[:, :2, :2])
     assert got.abs().max() > 0.01 and not torch.allclose(got, first)
+
+
+def test_the_iou_that_is_expected_rises_along_its_gain():
+    """Against autograd, on two processes: the other one sees half of what both have."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 4, 2, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    gain = 0.5 * (torch.randn(3, 4, 2, 3, generator=generator, dtype=torch.float64).softmax(1) - 0.25)
+    visible = torch.rand(3, 1, 2, 3, generator=generator) < 0.8
+    probs = logits.softmax(1)
+    expected = (probs.detach() + gain).clamp(min=0)
+    assert (expected == 0).any() and not visible.all()
+    expected = expected / expected.sum(1, keepdim=True)
+    hits = (probs * expected * visible).sum((0, 2, 3))
+    iou = hits / (((probs + expected) * visible).sum((0, 2, 3)) - hits)
+    (slope,) = torch.autograd.grad((iou + 0.05).log().mean(), logits)
+
+    def to_logits(gain):  # the gradient of sum(gain log pi)
+        return gain - probs * gain.sum(1, keepdim=True)
+
+    per_site = visible.sum() * slope
+    alone = expected_iou_gain(probs, gain, visible, torch.Tensor.clone)
+    torch.testing.assert_close(to_logits(alone), per_site)
+    counts = []
+    expected_iou_gain(probs[:1], gain[:1], visible[:1], lambda own: counts.append(own) or own)
+    other = expected_iou_gain(probs[1:], gain[1:], visible[1:], lambda own: own + counts[0])
+    torch.testing.assert_close(other, alone[1:])
+
+
+def test_without_a_site_in_view_no_iou_is_expected():
+    probs = torch.full((1, 2, 2, 2), 0.5)
+    nowhere = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
+    assert torch.equal(expected_iou_gain(probs, probs * 0, nowhere, torch.Tensor.clone), probs * 0)
 
 
 def test_a_memory_keeps_the_last_visits_of_each_image():

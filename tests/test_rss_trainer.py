@@ -137,11 +137,16 @@ def test_the_critic_accumulates_alike(new_policy, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [{"advantage_normalization": "batch"}, {"confidence_coef": 0.0}, {"num_iterations": 2}, {"scales": [8, 4]}]
-    + [{"critic_visits": 0}],
+    + [{"critic_visits": 0}, {"expected_iou_coef": -1.0}],
 )
 def test_the_critic_cannot_be_asked_so(options, tmp_path):
     with pytest.raises(ValueError, match=f"needs {next(iter(options))}"):
         RSSConfig(output_dir=str(tmp_path), use_cpu=True, **CRITIC | options)
+
+
+def test_an_expected_iou_needs_a_critic(tmp_path):
+    with pytest.raises(ValueError, match="expected_iou_coef=0.5 .* needs credit='critic'"):
+        RSSConfig(output_dir=str(tmp_path), use_cpu=True, expected_iou_coef=0.5)
 
 
 def test_the_critic_says_what_it_lacks(new_policy, tmp_path):
@@ -332,7 +337,7 @@ def test_a_step_never_waits_for_the_device(new_policy, tmp_path, credit):
     options = {"num_iterations": 2, "confidence_coef": 1.0, "credit": credit}
     rewards = ["batch_log_iou", "mean_iou", "pixel_match", stripes_of_class_one]
     if credit == "critic":
-        options, rewards = CRITIC, ["pixel_accuracy"]
+        options, rewards = CRITIC | {"expected_iou_coef": 1.0}, ["pixel_accuracy"]
     args = RSSConfig(output_dir=str(tmp_path), use_cpu=True, **options)
     trainer = RSSTrainer(model=new_policy(), args=args, reward_funcs=rewards, train_dataset=Scenes())
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     processes = PartialState().num_processes
     options = {"credit": sys.argv[2], "advantage_normalization": "batch"}  # SyncAN: over both processes
     if sys.argv[2] == "critic":
-        options = CRITIC
+        options = CRITIC | {"expected_iou_coef": 1.0}
     trainer = train(
         make_tiny_policy(),
         output_dir,
