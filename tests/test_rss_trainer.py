@@ -149,6 +149,14 @@ def test_an_expected_iou_needs_a_critic(tmp_path):
         RSSConfig(output_dir=str(tmp_path), use_cpu=True, expected_iou_coef=0.5)
 
 
+def test_the_iou_that_the_critic_expects_counts_in_the_second_half(new_policy, tmp_path):
+    options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "max_steps": 3, "logging_steps": 1}
+    runs = [train(new_policy(), tmp_path, expected_iou_coef=coef, **options) for coef in (0.0, 1.0)]
+    without, with_it = (logged(run, "grad_norm", "reward") for run in runs)
+    assert without[:2] == with_it[:2] and without[2][1] == with_it[2][1]  # steps 0 and 1 of 3, and what the last drew
+    assert without[2][0] != pytest.approx(with_it[2][0], rel=1e-2)
+
+
 def test_the_critic_says_what_it_lacks(new_policy, tmp_path):
     scenes = Scenes()
     with pytest.raises(ValueError, match="image-level"):
