@@ -91,6 +91,7 @@ In percent, on split `validation` of `org/scenes`, 16 images, after 3 steps\. PA
 \| credit, normalised over \| leave_one_out, batch \|
 \| entropy bonus \| 0\.3 \|
 \| confidence taken off \| 0 \|
+\| weight of the IoU that the critic expects \| 0 \|
 \| steps \| 3 \|
 \| images a step \| 8 \|
 \| learning rate \| 0\.001, constant \|
