@@ -26,6 +26,7 @@ DATA = {
         for rate in ("1e-4", "3e-5", "1e-5")
     },
     "voc-trained-1200": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
+    "voc-trained-1200-1e-5": {"config": "voc_upernet", "encoder_learning_rate": 1e-5},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
 BY_IMAGE = {"advantage_normalization": "group"}
