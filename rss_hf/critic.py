@@ -15,16 +15,15 @@ from .rewards import IOU_OFFSET
 
 
 VOID_SITE = -1  # the place of a cell that shows nothing of the image
-SHARE, REACH = 0.5, 1.0  # of a site's doubt, what it shares with the sites around it, and how far, in sites
 NOISE = 0.1  # of the expected variance of scores: what a sum over sites does not explain, and views of other scales
 
 
-def blur(maps: torch.Tensor) -> torch.Tensor:
-    """Gaussian sums of width `REACH` sites, 1 at the centre: (..., h, w) -> (..., h, w)."""
+def blur(maps: torch.Tensor, reach: float) -> torch.Tensor:
+    """Gaussian sums of width `reach` sites, 1 at the centre: (..., h, w) -> (..., h, w)."""
 
     def kernel(sites: int) -> torch.Tensor:
         side = torch.arange(sites, device=maps.device, dtype=maps.dtype)
-        near = (-((side[:, None] - side) ** 2) / (2 * REACH**2)).exp()
+        near = (-((side[:, None] - side) ** 2) / (2 * reach**2)).exp()
         return near.where(near > 1e-6, 0)  # denormal numbers would be slow
 
     return kernel(maps.shape[-2]) @ maps @ kernel(maps.shape[-1])
@@ -32,16 +31,16 @@ def blur(maps: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def gaussian_critic(
-    beliefs: torch.Tensor, actions: torch.Tensor, places: torch.Tensor, scores: torch.Tensor
+    beliefs: torch.Tensor, actions: torch.Tensor, places: torch.Tensor, scores: torch.Tensor, reach: float = 1.0
 ) -> torch.Tensor:
     """
     What the scores of an image's maps add to the beliefs about it: a Gaussian's posterior mean less its prior mean.
 
     Unknown is z[c, q], what class c is worth at site q. Its prior mean is pi_q(c), its covariance L_q K(q, q') L_q'^T:
     L_q L_q^T = diag(pi_q) - pi_q pi_q^T is that of a class drawn from the beliefs, and K is 1 at a site itself and
-    falls from `SHARE` with the distance from it, for what leaves a site in doubt is often the same beside it. A score
-    is the mean of z over the map's cells that show the image, of their classes at their places, and an offset that the
-    maps of a visit share, of which nothing is known.
+    falls from 1 - 2^-reach with the distance from it, for what leaves a site in doubt is often the same beside it. A
+    score is the mean of z over the map's cells that show the image, of their classes at their places, and an offset
+    that the maps of a visit share, of which nothing is known.
 
     Args:
         beliefs (`torch.Tensor` of shape `(B, C, h, w)`): float, in [0, 1], summing to 1 over C; of the whole image.
@@ -49,6 +48,7 @@ def gaussian_critic(
         places (`torch.Tensor` of shape `(B, V, N)`):
             int64 in [0, h w), the image's site that a visit's cell shows, or `VOID_SITE`.
         scores (`torch.Tensor` of shape `(B, V, K)`): in units of z; NaN for a map that was not judged.
+        reach (`float`, *optional*, defaults to 1): above 0, how far sites share a doubt, in sites.
 
     Returns:
         `torch.Tensor` of shape `(B, C, h, w)`: float, summing to 0 over C; 0 without scores that differ.
@@ -66,7 +66,8 @@ def gaussian_critic(
     own = share[..., :-1].reshape(batch_size, maps, classes, sites).mul_(roots)
     confidence = (own * roots).sum(2, keepdim=True)  # (B, M, 1, Q)
     own.sub_(roots * confidence)  # L^T of each map
-    both = blur(own.unflatten(-1, (h, w))).flatten(-2).mul_(SHARE).add_(own, alpha=1 - SHARE)
+    alone = 2.0**-reach
+    both = blur(own.unflatten(-1, (h, w)), reach).flatten(-2).mul_(1 - alone).add_(own, alpha=alone)
     covariance = own.flatten(2) @ both.flatten(2).transpose(1, 2)  # (B, M, M)
 
     # less the mean over the maps of a visit that were judged: the offset drops out

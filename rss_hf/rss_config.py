@@ -52,6 +52,13 @@ class RSSConfig(SegmentationConfig):
         For the critic: weight, in the second half of training, of the batch's mean log(IoU) as it is to be expected
         from what the critic knows; in the first half it knows too little. It asks for no further map. See
         [`~rss_hf.critic.expected_iou_gain`].
+    critic_reach (`float`, *optional*, defaults to 1):
+        For the critic: how far sites share a doubt, in sites, from the middle of training on; until a quarter of
+        training it is 1, in between it grows. Further, scores say more of each site; early, they teach no faster.
+    exploration_coef (`float`, *optional*, defaults to 0):
+        For the critic, which does not ask that maps be the policy's own: from a quarter of training on they are drawn
+        from pi(c) / p(c)^exploration_coef, normalised at each site, where p(c) is the batch's mean of pi(c). With 1,
+        rare classes are drawn where they are likelier than elsewhere, and their sites get scores that tell of them.
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
         What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
         samples of each `"group"` (an image, or a site for pixel-level rewards; the better one where a pretrained
@@ -99,6 +106,10 @@ class RSSConfig(SegmentationConfig):
     expected_iou_coef: float = field(
         default=0.0, metadata={"help": "Weight of the IoU that the critic expects, in the second half."}
     )
+    critic_reach: float = field(default=1.0, metadata={"help": "How far sites share a doubt in the end, in sites."})
+    exploration_coef: float = field(
+        default=0.0, metadata={"help": "Draw maps from pi / p(c)^this, from a quarter of training on; critic only."}
+    )
     advantage_normalization: str = field(
         default="batch", metadata={"help": "What advantages are normalised over.", "choices": list(NORMALIZATIONS)}
     )
@@ -135,10 +146,10 @@ class RSSConfig(SegmentationConfig):
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
         if self.credit == "critic":
             self._check_critic()
-        elif self.expected_iou_coef:
-            raise ValueError(
-                f"expected_iou_coef={self.expected_iou_coef} is of what the critic expects: it needs credit='critic'."
-            )
+        else:
+            for name, unused in (("expected_iou_coef", 0), ("critic_reach", 1), ("exploration_coef", 0)):
+                if (value := getattr(self, name)) != unused:
+                    raise ValueError(f"{name}={value} is the critic's: it needs credit='critic', not {self.credit!r}.")
         if self.confidence_coef < 0:
             raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")
         if self.confidence_coef and self.advantage_normalization == "mean":
@@ -161,7 +172,9 @@ class RSSConfig(SegmentationConfig):
             "num_iterations": (self.num_iterations == 1, "1"),
             "scales": (len(self.scales) == 1, "a single stride"),
             "critic_visits": (self.critic_visits >= 1, "at least 1"),
+            "critic_reach": (self.critic_reach >= 1, "at least 1"),
             "expected_iou_coef": (self.expected_iou_coef >= 0, "at least 0"),
+            "exploration_coef": (self.exploration_coef >= 0, "at least 0"),
         }
         for name, (holds, remedy) in needs.items():
             if not holds:

@@ -117,11 +117,11 @@ class RSSTrainer(SegmentationTrainer):
         columns = {name: column for name, column in inputs.items() if name not in ("labels", "image_positions")}
         stride = self.scales.stride(progress, self.state.log_history, logits.shape[1])
         policy = PixelPolicy(logits, action_grid(size, stride))
-        actions, resampled = self._sample(policy)
+        actions, resampled = self._sample(self._explore(policy, progress))
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         if self.args.credit == "critic":
-            gain, visible = self._criticise(policy, actions, total, inputs)
+            gain, visible = self._criticise(policy, actions, total, inputs, progress)
             self._record(rewards, total, gain, policy.grid, stride)
             if progress >= 0.5 and self.args.expected_iou_coef:
                 iou_gain = expected_iou_gain(policy.probs, gain, visible, self._sum_processes)
@@ -188,8 +188,21 @@ class RSSTrainer(SegmentationTrainer):
             return coupled_difference(rewards, resampled)
         return rewards.nan_to_num(0)
 
+    def _explore(self, policy: PixelPolicy, progress: float) -> PixelPolicy:
+        """Who draws the maps: the policy itself, or, for a critic, one that favours the classes that are rare."""
+        if progress < 0.25 or not self.args.exploration_coef:
+            return policy
+        frequency = self._sum_processes(policy.probs.mean((0, 2, 3)))[:, None, None]
+        frequency = frequency.clamp(min=torch.finfo(frequency.dtype).tiny)  # of a class that has died out
+        return PixelPolicy(policy.log_probs - self.args.exploration_coef * frequency.log())
+
     def _criticise(
-        self, policy: PixelPolicy, actions: torch.Tensor, rewards: torch.Tensor, inputs: dict[str, Any]
+        self,
+        policy: PixelPolicy,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        inputs: dict[str, Any],
+        progress: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         What each class at each site gains in probability (B, C, h, w), from all maps of the images that were judged,
@@ -209,7 +222,9 @@ class RSSTrainer(SegmentationTrainer):
         if self._memory is None:
             self._memory = MapMemory.empty(*self._memory_size(), policy.num_actions, policy.grid, actions.device)
         self._memory.write(*(self.accelerator.gather(part.contiguous()) for part in (inputs["image_index"], *visit)))
-        gain = gaussian_critic(**self._memory.read(inputs["image_index"]))
+        grown = min(max(4 * progress - 1, 0), 1)  # in the second quarter of training
+        reach = 1 + grown * (self.args.critic_reach - 1)
+        gain = gaussian_critic(**self._memory.read(inputs["image_index"]), reach=reach)
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
         visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
         return gain.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible, visible

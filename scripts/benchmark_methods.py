@@ -53,6 +53,7 @@ CRITIC = {
     "entropy_coef": 0,
 }
 EXPECTED_IOU = {"expected_iou_coef": 0.3}
+EXPLORING = EXPECTED_IOU | {"exploration_coef": 1, "critic_reach": 4}
 HALF_CALIBRATED = {
     "reward_funcs": ["running_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 3],
@@ -110,6 +111,10 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     | FOUR
     | {"max_train_samples": 92, "critic_visits": 60}
     | EXPECTED_IOU,
+    "K=4, critic, 92 images, 60 visits, exploring": CRITIC
+    | FOUR
+    | {"max_train_samples": 92, "critic_visits": 60}
+    | EXPLORING,
     "K=4, half calibrated, running counts": HALF_CALIBRATED | FOUR,
     "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rss_hf.critic import NOISE, REACH, SHARE, VOID_SITE, expected_iou_gain, gaussian_critic
+from rss_hf.critic import NOISE, VOID_SITE, expected_iou_gain, gaussian_critic
 from rss_hf.map_memory import MapMemory, find_places, see
 
 
@@ -19,12 +19,14 @@ def scene(batch_size=2, classes=3, visits=2, samples=4, grid=(2, 3), seed=0):
     return beliefs, actions, places, scores, labels
 
 
-def test_it_is_the_posterior_of_the_gaussian_written_out():
+@pytest.mark.parametrize("reach", [1, 2.5])
+def test_it_is_the_posterior_of_the_gaussian_written_out(reach):
     """Site by site and map by map; an offset of a visit has a variance of 1e6 instead of an infinite one."""
     beliefs, actions, places, scores, _ = scene()
     places = places.clone()
     places[:, 1] = torch.tensor([1, 0, 2, 2, VOID_SITE, 5])  # another view: turned, zoomed in on site 2, padded
-    got = gaussian_critic(beliefs, actions, places, scores)
+    got = gaussian_critic(beliefs, actions, places, scores, reach)
+    share = 1 - 2**-reach
     for image in range(2):
         prior = beliefs[image].flatten(1)  # (3, 6)
         root = prior.sqrt()
@@ -33,7 +35,7 @@ def test_it_is_the_posterior_of_the_gaussian_written_out():
         for p in range(6):
             for q in range(6):
                 distance = (p // 3 - q // 3) ** 2 + (p % 3 - q % 3) ** 2
-                near = (1 - SHARE) * (p == q) + SHARE * torch.tensor(-distance / (2 * REACH**2)).double().exp()
+                near = (1 - share) * (p == q) + share * torch.tensor(-distance / (2 * reach**2)).double().exp()
                 covariance[3 * p : 3 * p + 3, 3 * q : 3 * q + 3] = near * factors[p] @ factors[q].T
         maps = torch.zeros(8, 18, dtype=torch.float64)
         for k in range(8):
