@@ -1,5 +1,7 @@
 """The policy: logits seen as one categorical distribution for each site of an action grid."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -43,6 +45,17 @@ class PixelPolicy:
     def num_actions(self) -> int:
         """C, the number of classes."""
         return self.log_probs.shape[1]
+
+    @torch.no_grad()
+    def favour_rare(self, coef: float, reduce: Callable[[torch.Tensor], torch.Tensor]) -> "PixelPolicy":
+        """
+        The policy pi(c) / p(c)^coef, normalised at each site, p(c) being the mean of pi(c) over all sites of the batch
+        (ours, not the paper's). With a `coef` of 1 a class is as likely as it is likelier here than elsewhere, however
+        rare; `reduce` sums a tensor over all processes, as `accelerator.reduce` does.
+        """
+        frequency = reduce(self.probs.mean((0, 2, 3)))
+        frequency = frequency.clamp(min=torch.finfo(frequency.dtype).tiny)  # of a class that has died out
+        return PixelPolicy(self.log_probs - coef * frequency.log()[:, None, None])
 
     def sample(self, num_samples: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """K = `num_samples` independent action maps (K, B, h, w) int64 in [0, C)."""

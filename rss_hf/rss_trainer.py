@@ -117,7 +117,10 @@ class RSSTrainer(SegmentationTrainer):
         columns = {name: column for name, column in inputs.items() if name not in ("labels", "image_positions")}
         stride = self.scales.stride(progress, self.state.log_history, logits.shape[1])
         policy = PixelPolicy(logits, action_grid(size, stride))
-        actions, resampled = self._sample(self._explore(policy, progress))
+        explores = self.args.exploration_coef and progress >= 0.25
+        actions, resampled = self._sample(
+            policy.favour_rare(self.args.exploration_coef, self._sum_processes) if explores else policy
+        )
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         if self.args.credit == "critic":
@@ -187,14 +190,6 @@ class RSSTrainer(SegmentationTrainer):
         if self.args.credit == "coupled":
             return coupled_difference(rewards, resampled)
         return rewards.nan_to_num(0)
-
-    def _explore(self, policy: PixelPolicy, progress: float) -> PixelPolicy:
-        """Who draws the maps: the policy itself, or, for a critic, one that favours the classes that are rare."""
-        if progress < 0.25 or not self.args.exploration_coef:
-            return policy
-        frequency = self._sum_processes(policy.probs.mean((0, 2, 3)))[:, None, None]
-        frequency = frequency.clamp(min=torch.finfo(frequency.dtype).tiny)  # of a class that has died out
-        return PixelPolicy(policy.log_probs - self.args.exploration_coef * frequency.log())
 
     def _criticise(
         self,
