@@ -83,6 +83,7 @@ class RSSTrainer(SegmentationTrainer):
             "entropy bonus": f"{args.entropy_coef:g}",
             "confidence taken off": f"{args.confidence_coef:g}",
             "weight of the IoU that the critic expects": f"{args.expected_iou_coef:g}",
+            "exploration of rare classes": f"{args.exploration_coef:g}",
         }
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

@@ -92,6 +92,7 @@ In percent, on split `validation` of `org/scenes`, 16 images, after 3 steps\. PA
 \| entropy bonus \| 0\.3 \|
 \| confidence taken off \| 0 \|
 \| weight of the IoU that the critic expects \| 0 \|
+\| exploration of rare classes \| 0 \|
 \| steps \| 3 \|
 \| images a step \| 8 \|
 \| learning rate \| 0\.001, constant \|
