@@ -107,6 +107,10 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, critic, 1000 images": CRITIC | FOUR | {"max_train_samples": 1000},
     "K=4, critic, 184 images, 40 visits": CRITIC | FOUR | {"max_train_samples": 184, "critic_visits": 40},
     "K=4, critic, 1000 images, expected IoU": CRITIC | FOUR | {"max_train_samples": 1000} | EXPECTED_IOU,
+    "K=4, critic, 1000 images, expected IoU, reach 2": CRITIC
+    | FOUR
+    | {"max_train_samples": 1000, "critic_reach": 2}
+    | EXPECTED_IOU,
     "K=4, critic, 92 images, 60 visits, expected IoU": CRITIC
     | FOUR
     | {"max_train_samples": 92, "critic_visits": 60}
