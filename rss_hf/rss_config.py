@@ -147,8 +147,8 @@ class RSSConfig(SegmentationConfig):
         if self.credit == "critic":
             self._check_critic()
         else:
-            for name, unused in (("expected_iou_coef", 0), ("critic_reach", 1), ("exploration_coef", 0)):
-                if (value := getattr(self, name)) != unused:
+            for name in ("critic_reach", "expected_iou_coef", "exploration_coef"):
+                if (value := getattr(self, name)) != getattr(RSSConfig, name):
                     raise ValueError(f"{name}={value} is the critic's: it needs credit='critic', not {self.credit!r}.")
         if self.confidence_coef < 0:
             raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")

@@ -29,6 +29,7 @@ from .rewards import RewardSet
 from .rss_config import RSSConfig
 from .scales import ProgressiveScales, action_grid
 from .segmentation_trainer import SegmentationTrainer
+from .step_noise import StepNoise
 
 
 logger = logging.getLogger(__name__)
@@ -65,8 +66,7 @@ class RSSTrainer(SegmentationTrainer):
         super().__init__(model, args, **kwargs)
         self.reward_set = RewardSet(args.reward_funcs if reward_funcs is None else reward_funcs, args.reward_weights)
         self.scales = ProgressiveScales(args.scales, args.scale_schedule, args.scale_warmup)
-        self._generator = torch.Generator(self.accelerator.device)
-        self._generator_step = None
+        self._noise = StepNoise(args.seed, self.accelerator)
         self._experiences: deque[Experience] = deque(maxlen=args.gradient_accumulation_steps)
         self._sums: dict[str, torch.Tensor] = {}
         self._memory: MapMemory | None = None
@@ -144,40 +144,15 @@ class RSSTrainer(SegmentationTrainer):
         return Experience(policy.log_probs, weights, actions, credit, by_site=total.shape[2:] != (1, 1))
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """
-        K action maps (K, B, h, w), and for coupled pairs the sites drawn anew. The noise is that of the (seed, step)
-        and the image's place in the whole batch: an image gets the same numbers however the batch is split over
-        processes and accumulation steps (over the latter on a CPU only), and whether or not the run was resumed.
-        """
-        if self._generator_step != self.state.global_step:
-            self._generator_step = self.state.global_step
-            self._generator.manual_seed((self.args.seed << 32) + self.state.global_step)
-        num_samples, grid = self.args.num_samples, policy.grid
+        """K action maps (K, B, h, w), and for coupled pairs the sites drawn anew."""
+        shapes = [(self.args.num_samples, *policy.grid)]
+        if self.args.credit == "coupled":
+            shapes.append((self.args.num_samples // 2, *(min(4, sites) for sites in policy.grid)))
+        noise = self._noise.draw(self.state.global_step, len(policy.log_probs), *shapes)
         if self.args.credit != "coupled":
-            (noise,) = self._noise(len(policy.log_probs), (num_samples, *grid))
-            return policy.inverse_cdf(noise), None
-        blocks = [min(4, sites) for sites in grid]
-        noise, resampled = couple(
-            *self._noise(len(policy.log_probs), (num_samples, *grid), (num_samples // 2, *blocks))
-        )
-        return policy.inverse_cdf(noise), resampled
-
-    def _noise(self, batch_size: int, *shapes: tuple[int, int, int]) -> list[torch.Tensor]:
-        """
-        Uniform noise in [0, 1) of shapes (n, B, h, w) for (n, h, w) in `shapes`: this process's part of what is drawn,
-        image by image, for the batch of all processes.
-        """
-        sizes = [math.prod(shape) for shape in shapes]
-        numbers = torch.rand(
-            self.accelerator.num_processes * batch_size,
-            sum(sizes),
-            generator=self._generator,
-            device=self._generator.device,
-        )
-        own = numbers[self.accelerator.process_index * batch_size :][:batch_size].split(sizes, dim=1)
-        return [
-            part.view(batch_size, h, w, n).permute(3, 0, 1, 2) for part, (n, h, w) in zip(own, shapes, strict=True)
-        ]
+            return policy.inverse_cdf(*noise), None
+        coupled, resampled = couple(*noise)
+        return policy.inverse_cdf(coupled), resampled
 
     def _credit(
         self, rewards: torch.Tensor, applies: torch.Tensor, actions: torch.Tensor, resampled: torch.Tensor | None
