@@ -52,9 +52,11 @@ class RSSConfig(SegmentationConfig):
         For the critic: weight, in the second half of training, of the batch's mean log(IoU) as it is to be expected
         from what the critic knows; in the first half it knows too little. It asks for no further map. See
         [`~rss_hf.critic.expected_iou_gain`].
-    critic_reach (`float`, *optional*, defaults to 1):
-        For the critic: how far sites share a doubt, in sites, from the middle of training on; until a quarter of
-        training it is 1, in between it grows. Further, scores say more of each site; early, they teach no faster.
+    critic_reach (`list[float]`, *optional*, defaults to `[1.0]`):
+        For the critic: how far sites share a doubt, in sites. Of two numbers the first holds until a quarter of
+        training, the second from the middle on, and in between it goes from one to the other. Further, scores say
+        more of each site, and what they get wrong is smoother. A finer grid needs as many more sites: `[2.0]` at
+        half of the stride at which `[1.0]` does.
     exploration_coef (`float`, *optional*, defaults to 0):
         For the critic, which does not ask that maps be the policy's own: from a quarter of training on they are drawn
         from pi(c) / p(c)^exploration_coef, normalised at each site, where p(c) is the batch's mean of pi(c). With 1,
@@ -106,7 +108,10 @@ class RSSConfig(SegmentationConfig):
     expected_iou_coef: float = field(
         default=0.0, metadata={"help": "Weight of the IoU that the critic expects, in the second half."}
     )
-    critic_reach: float = field(default=1.0, metadata={"help": "How far sites share a doubt in the end, in sites."})
+    critic_reach: list[float] = field(
+        default_factory=lambda: [1.0],
+        metadata={"help": "How far sites share a doubt, in sites; of two numbers, early and from the middle on."},
+    )
     exploration_coef: float = field(
         default=0.0, metadata={"help": "Draw maps from pi / p(c)^this, from a quarter of training on; critic only."}
     )
@@ -147,8 +152,8 @@ class RSSConfig(SegmentationConfig):
         if self.credit == "critic":
             self._check_critic()
         else:
-            for name in ("critic_reach", "expected_iou_coef", "exploration_coef"):
-                if (value := getattr(self, name)) != getattr(RSSConfig, name):
+            for name, default in (("critic_reach", [1.0]), ("expected_iou_coef", 0), ("exploration_coef", 0)):
+                if (value := getattr(self, name)) != default:
                     raise ValueError(f"{name}={value} is the critic's: it needs credit='critic', not {self.credit!r}.")
         if self.confidence_coef < 0:
             raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")
@@ -172,7 +177,10 @@ class RSSConfig(SegmentationConfig):
             "num_iterations": (self.num_iterations == 1, "1"),
             "scales": (len(self.scales) == 1, "a single stride"),
             "critic_visits": (self.critic_visits >= 1, "at least 1"),
-            "critic_reach": (self.critic_reach >= 1, "at least 1"),
+            "critic_reach": (
+                len(self.critic_reach) in (1, 2) and min(self.critic_reach) >= 1,
+                "one number or two, at least 1",
+            ),
             "expected_iou_coef": (self.expected_iou_coef >= 0, "at least 0"),
             "exploration_coef": (self.exploration_coef >= 0, "at least 0"),
         }

@@ -53,7 +53,7 @@ CRITIC = {
     "entropy_coef": 0,
 }
 EXPECTED_IOU = {"expected_iou_coef": 0.3}
-EXPLORING = EXPECTED_IOU | {"exploration_coef": 1, "critic_reach": 4}
+EXPLORING = EXPECTED_IOU | {"exploration_coef": 1, "critic_reach": [1, 4]}
 HALF_CALIBRATED = {
     "reward_funcs": ["running_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 3],
@@ -109,7 +109,10 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, critic, 1000 images, expected IoU": CRITIC | FOUR | {"max_train_samples": 1000} | EXPECTED_IOU,
     "K=4, critic, 1000 images, expected IoU, reach 2": CRITIC
     | FOUR
-    | {"max_train_samples": 1000, "critic_reach": 2}
+    | {"max_train_samples": 1000, "critic_reach": [1, 2]}
+    | EXPECTED_IOU,
+    "K=4, critic, 1000 images, expected IoU, stride 2": CRITIC
+    | {"num_samples": 4, "scales": [2], "max_train_samples": 1000, "critic_reach": [2]}
     | EXPECTED_IOU,
     "K=4, critic, 92 images, 60 visits, expected IoU": CRITIC
     | FOUR

@@ -137,29 +137,38 @@ def test_the_critic_accumulates_alike(new_policy, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [{"advantage_normalization": "batch"}, {"confidence_coef": 0.0}, {"num_iterations": 2}, {"scales": [8, 4]}]
-    + [{"critic_visits": 0}, {"critic_reach": 0.5}, {"expected_iou_coef": -1.0}, {"exploration_coef": -1.0}],
+    + [
+        {"critic_visits": 0},
+        {"critic_reach": [0.5]},
+        {"critic_reach": [1.0, 2.0, 4.0]},
+        {"expected_iou_coef": -1.0},
+        {"exploration_coef": -1.0},
+    ],
 )
 def test_the_critic_cannot_be_asked_so(options, tmp_path):
     with pytest.raises(ValueError, match=f"needs {next(iter(options))}"):
         RSSConfig(output_dir=str(tmp_path), use_cpu=True, **CRITIC | options)
 
 
-@pytest.mark.parametrize("name", ["critic_reach", "expected_iou_coef", "exploration_coef"])
-def test_what_is_the_critics_needs_a_critic(name, tmp_path):
-    with pytest.raises(ValueError, match=f"{name}=1.5 .* needs credit='critic', not 'leave_one_out'"):
-        RSSConfig(output_dir=str(tmp_path), use_cpu=True, **{name: 1.5})
+@pytest.mark.parametrize(
+    "name, value", [("critic_reach", [1.5]), ("expected_iou_coef", 1.5), ("exploration_coef", 1.5)]
+)
+def test_what_is_the_critics_needs_a_critic(name, value, tmp_path):
+    with pytest.raises(ValueError, match=rf"{name}=\[?1.5\]? .* needs credit='critic', not 'leave_one_out'"):
+        RSSConfig(output_dir=str(tmp_path), use_cpu=True, **{name: value})
 
 
 def test_the_critic_looks_further_and_for_rare_classes_when_it_knows_some(new_policy, tmp_path):
     """Steps 0 to 4 at 0, 0.2, 0.4, 0.6 and 0.8 of training: nothing changes before a quarter."""
     options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "max_steps": 5, "logging_steps": 1}
-    plain, further, exploring = (
+    plain, further, exploring, far = (
         logged(train(new_policy(), tmp_path, **options | own), "grad_norm", "reward")
-        for own in ({}, {"critic_reach": 4.0}, {"exploration_coef": 1.0})
+        for own in ({}, {"critic_reach": [1.0, 4.0]}, {"exploration_coef": 1.0}, {"critic_reach": [4.0]})
     )
     assert plain[:2] == further[:2] == exploring[:2]
     assert further[2][1] == plain[2][1] != exploring[2][1]  # the maps are the policy's, what they teach is not
     assert further[2][0] != pytest.approx(plain[2][0], rel=1e-2)
+    assert far[0][1] == plain[0][1] and far[0][0] != pytest.approx(plain[0][0], rel=1e-2)  # from the first step on
 
 
 def test_the_iou_that_the_critic_expects_counts_in_the_second_half(new_policy, tmp_path):

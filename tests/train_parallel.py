@@ -15,7 +15,7 @@ if __name__ == "__main__":
     processes = PartialState().num_processes
     options = {"credit": sys.argv[2], "advantage_normalization": "batch"}  # SyncAN: over both processes
     if sys.argv[2] == "critic":
-        options = CRITIC | {"expected_iou_coef": 1.0, "critic_reach": 2.0, "exploration_coef": 1.0}
+        options = CRITIC | {"expected_iou_coef": 1.0, "critic_reach": [1.0, 2.0], "exploration_coef": 1.0}
     trainer = train(
         make_tiny_policy(),
         output_dir,
