@@ -111,9 +111,6 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     | FOUR
     | {"max_train_samples": 1000, "critic_reach": [1, 2]}
     | EXPECTED_IOU,
-    "K=4, critic, 1000 images, expected IoU, stride 2": CRITIC
-    | {"num_samples": 4, "scales": [2], "max_train_samples": 1000, "critic_reach": [2]}
-    | EXPECTED_IOU,
     "K=4, critic, 92 images, 60 visits, expected IoU": CRITIC
     | FOUR
     | {"max_train_samples": 92, "critic_visits": 60}
