@@ -55,8 +55,7 @@ class RSSConfig(SegmentationConfig):
     critic_reach (`list[float]`, *optional*, defaults to `[1.0]`):
         For the critic: how far sites share a doubt, in sites. Of two numbers the first holds until a quarter of
         training, the second from the middle on, and in between it goes from one to the other. Further, scores say
-        more of each site, and what they get wrong is smoother. A finer grid needs as many more sites: `[2.0]` at
-        half of the stride at which `[1.0]` does.
+        more of each site, and what they get wrong is smoother.
     exploration_coef (`float`, *optional*, defaults to 0):
         For the critic, which does not ask that maps be the policy's own: from a quarter of training on they are drawn
         from pi(c) / p(c)^exploration_coef, normalised at each site, where p(c) is the batch's mean of pi(c). With 1,

@@ -194,7 +194,7 @@ class RSSTrainer(SegmentationTrainer):
             self._memory = MapMemory.empty(*self._memory_size(), policy.num_actions, policy.grid, actions.device)
         self._memory.write(*(self.accelerator.gather(part.contiguous()) for part in (inputs["image_index"], *visit)))
         early, late = self.args.critic_reach[0], self.args.critic_reach[-1]
-        reach = early + (late - early) * min(max(4 * progress - 1, 0), 1)
+        reach = early + (late - early) * min(max(4 * progress - 1, 0), 1)  # it goes over in the second quarter
         gain = gaussian_critic(**self._memory.read(inputs["image_index"]), reach=reach)
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
         visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
