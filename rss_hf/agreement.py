@@ -77,8 +77,8 @@ class RunningCounts:
 
     FILE_NAME = "running_counts.safetensors"  # in a checkpoint
 
-    def __init__(self):
-        self.total: torch.Tensor | None = None
+    def __init__(self, total: torch.Tensor | None = None):
+        self.total = total
 
     def __call__(self, counts: torch.Tensor) -> torch.Tensor:
         """Adds a batch's `counts` (R, C), float, whose last row is the number of its images; returns all (R, C)."""

@@ -114,6 +114,52 @@ def coupled_difference(rewards: torch.Tensor, resampled: torch.Tensor, fraction:
     return torch.cat([advantages, -advantages])
 
 
+def control_variate(
+    rewards: torch.Tensor, actions: torch.Tensor, probs: torch.Tensor, values: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Rewards in two parts: what a critic expects of them, whose policy gradient is taken exactly, and the rest, credited
+    by [`leave_one_out`]. Together they are unbiased whatever the critic says, as long as it does not depend on these
+    samples; their noise is that of the rest. In contextual bandits that is the doubly robust estimator.
+
+    Args:
+        rewards (`torch.Tensor` of shape `(K, B, 1, 1)`): NaN where none applies.
+        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 in [0, C), drawn from `probs`.
+        probs (`torch.Tensor` of shape `(B, C, h, w)`): the policy's.
+        values (`torch.Tensor` of shape `(B, C, h, w)`): what each action at each site adds to a map's expected reward.
+
+    Returns:
+        the advantages of what was not expected (K, B, 1, 1), and those of every action in what was (B, C, h, w), whose
+        mean under the policy is 0 at each site.
+    """
+    drawn = values.expand(len(actions), *values.shape).gather(2, actions[:, :, None]).sum((2, 3, 4))
+    unexpected = leave_one_out(rewards - drawn[..., None, None])
+    return unexpected, values - (probs * values).sum(1, keepdim=True)
+
+
+def normalize_parts(
+    unexpected: torch.Tensor, expected: torch.Tensor, probs: torch.Tensor, over: str, reduce: Callable
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Both parts of [`control_variate`] in units of the deviation of their sum: the variance of what is expected of an
+    image's maps, known exactly, and the mean square of what is not, over all images and processes, for the few samples
+    of one image do not tell it.
+
+    Args:
+        over (`str`): `"group"` for each image's own variance of what is expected, `"batch"` for its mean over all
+            images and processes, `"none"` for parts unchanged.
+        reduce (`Callable`): sums a tensor over all processes, as `accelerator.reduce` does.
+    """
+    if over == "none":
+        return unexpected, expected
+    variance = (probs * expected.square()).sum((1, 2, 3))
+    sums = [unexpected.square().mean(0).sum(), variance.sum(), torch.ones_like(variance).sum()]
+    rest, known, images = reduce(torch.stack(sums))
+    deviation = ((variance if over == "group" else known / images) + rest / images).sqrt() + EPSILON
+    deviation = deviation.view(-1, 1, 1)
+    return unexpected / deviation, expected / deviation[:, None]
+
+
 def normalize(advantages: torch.Tensor, rewards: torch.Tensor, over: str, reduce: Callable) -> torch.Tensor:
     """
     Advantages in units that a step can rely on.

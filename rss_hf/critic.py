@@ -31,23 +31,29 @@ def blur(maps: torch.Tensor, reach: float) -> torch.Tensor:
 
 @torch.no_grad()
 def gaussian_critic(
-    beliefs: torch.Tensor, actions: torch.Tensor, places: torch.Tensor, scores: torch.Tensor, reach: float = 1.0
+    beliefs: torch.Tensor,
+    actions: torch.Tensor,
+    places: torch.Tensor,
+    worths: torch.Tensor,
+    scores: torch.Tensor,
+    reach: float = 1.0,
 ) -> torch.Tensor:
     """
     What the scores of an image's maps add to the beliefs about it: a Gaussian's posterior mean less its prior mean.
 
-    Unknown is z[c, q], what class c is worth at site q. Its prior mean is pi_q(c), its covariance L_q K(q, q') L_q'^T:
-    L_q L_q^T = diag(pi_q) - pi_q pi_q^T is that of a class drawn from the beliefs, and K is 1 at a site itself and
-    falls from 1 - 2^-reach with the distance from it, for what leaves a site in doubt is often the same beside it. A
-    score is the mean of z over the map's cells that show the image, of their classes at their places, and an offset
-    that the maps of a visit share, of which nothing is known.
+    Unknown is z[c, q], whether class c is right at site q. Its prior mean is pi_q(c), its covariance L_q K(q, q')
+    L_q'^T: L_q L_q^T = diag(pi_q) - pi_q pi_q^T is that of a class drawn from the beliefs, and K is 1 at a site itself
+    and falls from 1 - 2^-reach with the distance from it, for what leaves a site in doubt is often the same beside it.
+    A score is the mean, over the map's cells that show the image, of z of their classes at their places, each times
+    what its class is worth, and an offset that the maps of a visit share, of which nothing is known.
 
     Args:
         beliefs (`torch.Tensor` of shape `(B, C, h, w)`): float, in [0, 1], summing to 1 over C; of the whole image.
         actions (`torch.Tensor` of shape `(B, V, K, N)`): int64 in [0, C), K maps for each of V visits to an image.
         places (`torch.Tensor` of shape `(B, V, N)`):
             int64 in [0, h w), the image's site that a visit's cell shows, or `VOID_SITE`.
-        scores (`torch.Tensor` of shape `(B, V, K)`): in units of z; NaN for a map that was not judged.
+        worths (`torch.Tensor` of shape `(B, V, C)`): float, the score of a map of one class that is right everywhere.
+        scores (`torch.Tensor` of shape `(B, V, K)`): in units of worths; NaN for a map that was not judged.
         reach (`float`, *optional*, defaults to 1): above 0, how far sites share a doubt, in sites.
 
     Returns:
@@ -56,13 +62,18 @@ def gaussian_critic(
     (batch_size, classes, h, w), (_, visits, samples, _) = beliefs.shape, actions.shape
     sites, maps = h * w, visits * samples
     roots = beliefs.flatten(2).sqrt()[:, None]  # (B, 1, C, Q)
+    # visits alike in scale, for one noise
+    scale = torch.einsum("bvc,bcq->bv", worths.square(), beliefs.flatten(2)).div(sites).sqrt()[..., None]
+    scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)
+    worths, scores = worths / scale, scores / scale
     # how much of each map is of each class at each site: (B, M, C, Q)
     place = places[:, :, None].expand(actions.shape)
     index = (actions * sites + place).where(place >= 0, classes * sites)  # the last is dropped
     share = roots.new_zeros(*scores.shape, classes * sites + 1)
     weight = (places >= 0).to(share.dtype)
     weight = weight / weight.sum(2, keepdim=True).clamp(min=1)  # of the cells that show the image
-    share.scatter_add_(3, index, weight[:, :, None].expand(index.shape))
+    worth = worths[:, :, None].expand(-1, -1, samples, -1).gather(3, actions)
+    share.scatter_add_(3, index, weight[:, :, None] * worth)
     own = share[..., :-1].reshape(batch_size, maps, classes, sites).mul_(roots)
     confidence = (own * roots).sum(2, keepdim=True)  # (B, M, 1, Q)
     own.sub_(roots * confidence)  # L^T of each map
@@ -109,11 +120,35 @@ def expected_iou_gain(
     Returns:
         `torch.Tensor` of shape `(B, C, h, w)`: float, 0 where nothing is visible.
     """
+    expected = posterior(probs, gain)
+    counts = expected_counts(probs, expected, visible)
+    intersection, union, sites = reduce(torch.cat([counts, visible.sum().to(counts.dtype).expand_as(counts[:1])]))
+    worth, cost = iou_worths(intersection, union)
+    slope = worth[:, None, None] * expected - cost[:, None, None]
+    return probs * slope * visible * sites[:, None, None]
+
+
+def posterior(probs: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    """The policy's beliefs and what the critic adds to them as probabilities: (B, C, h, w), summing to 1 over C."""
     expected = (probs + gain).clamp(min=0)
-    expected = expected / expected.sum(1, keepdim=True)
+    return expected / expected.sum(1, keepdim=True)
+
+
+def expected_counts(probs: torch.Tensor, expected: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """
+    Intersection and union of each class (2, C), in sites, that maps of the policy `probs` (B, C, h, w) have on average
+    if `expected` (B, C, h, w) are the probabilities of what is right, where `visible` (B, 1, h, w).
+    """
     overlap = probs * expected
-    counts = torch.stack([overlap, probs + expected - overlap, torch.ones_like(probs)]) * visible
-    intersection, union, sites = reduce(counts.sum((1, 3, 4)))[:, None, :, None, None]
+    return (torch.stack([overlap, probs + expected - overlap]) * visible).sum((1, 3, 4))
+
+
+def iou_worths(intersection: torch.Tensor, union: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    What a site that is rightly called c adds to mean_c log(I_c / U_c + 0.05) more than one that is wrongly called so,
+    and what the latter costs, both (C,), at counts (C,) of sites: the derivative by a site's probability of c, where c
+    is right with probability m, is worth m - cost.
+    """
     union = union.clamp(min=torch.finfo(union.dtype).eps)
-    slope = (expected * union - intersection * (1 - expected)) / (union * (intersection + IOU_OFFSET * union))
-    return probs * slope * visible * sites / probs.shape[1]
+    scale = union * (intersection + IOU_OFFSET * union) * len(union)
+    return (intersection + union) / scale, intersection / scale

@@ -5,13 +5,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from .agreement import RunningCounts
 from .critic import VOID_SITE
 from .data.examples import POSITIONS
 
 
 class MapMemory:
     """
-    The last maps of each image and what they scored, and the policy's last beliefs about the whole image.
+    The last maps of each image and what they scored, and the policy's last beliefs about the whole image; and, for the
+    control variate, the counts of the images seen lately.
 
     Args:
         state (`dict[str, torch.Tensor]`): all of it, as [`MapMemory.empty`] makes it; what a checkpoint holds.
@@ -38,9 +40,11 @@ class MapMemory:
             {
                 "actions": torch.zeros(images, visits, samples, sites, dtype=torch.uint8, device=device),
                 "places": torch.full((images, visits, sites), VOID_SITE, dtype=torch.int32, device=device),
+                "worths": torch.ones(images, visits, classes, device=device),
                 "scores": torch.full((images, visits, samples), torch.nan, device=device),
                 "beliefs": torch.full((images, classes, *grid), 1 / classes, device=device),
                 "visits": torch.zeros(images, dtype=torch.int64, device=device),
+                "counts": torch.zeros(3, classes, device=device),
             }
         )
 
@@ -62,7 +66,14 @@ class MapMemory:
             )
         return memory
 
-    def write(self, index, actions, places, scores, probs):
+    def see(self, index: torch.Tensor, places: torch.Tensor, probs: torch.Tensor) -> None:
+        """
+        Beliefs of images `index` (B,), none of them twice, become the policy's `probs` (B, C, N) of this view of them,
+        whose cells show the sites `places` (B, N), or `VOID_SITE`.
+        """
+        self.state["beliefs"][index] = see(self.state["beliefs"][index], probs, places)
+
+    def write(self, index, actions, places, worths, scores) -> None:
         """
         Adds a visit to images `index` (B,), none of them twice.
 
@@ -70,21 +81,26 @@ class MapMemory:
             index (`torch.Tensor` of shape `(B,)`): int64.
             actions (`torch.Tensor` of shape `(B, K, N)`): int64.
             places (`torch.Tensor` of shape `(B, N)`): int64, the image's site of each cell or `VOID_SITE`.
+            worths (`torch.Tensor` of shape `(B, C)`): float, what a map that is of a class and right would score.
             scores (`torch.Tensor` of shape `(B, K)`): float, NaN where a map was not judged.
-            probs (`torch.Tensor` of shape `(B, C, N)`): the policy's probabilities.
         """
         state = self.state
         slot = state["visits"][index] % state["scores"].shape[1]
         state["visits"][index] += 1
         state["actions"][index, slot] = actions.to(torch.uint8)
         state["places"][index, slot] = places.int()
+        state["worths"][index, slot] = worths
         state["scores"][index, slot] = scores
-        state["beliefs"][index] = see(state["beliefs"][index], probs, places)
 
     def read(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`beliefs`, `actions`, `places` and `scores` of images `index` (B,), as `gaussian_critic` takes them."""
-        chosen = {name: self.state[name][index] for name in ("beliefs", "actions", "places", "scores")}
+        """What `gaussian_critic` takes, of images `index` (B,)."""
+        chosen = {name: self.state[name][index] for name in ("beliefs", "actions", "places", "worths", "scores")}
         return chosen | {name: chosen[name].long() for name in ("actions", "places")}
+
+    def count(self, counts: torch.Tensor) -> torch.Tensor:
+        """Adds a batch's `counts` (3, C) and returns all, as [`~rss_hf.agreement.RunningCounts`] does."""
+        self.state["counts"] = RunningCounts(self.state["counts"])(counts)
+        return self.state["counts"]
 
 
 def see(beliefs: torch.Tensor, probs: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,8 @@ from .scales import ProgressiveScales
 from .segmentation_config import SegmentationConfig
 
 
-CREDITS = ("leave_one_out", "critic", "psd", "coupled", "none")
+CREDITS = ("leave_one_out", "control_variate", "critic", "psd", "coupled", "none")
+MEMORIZING = ("control_variate", "critic")  # credits that remember what was judged
 NORMALIZATIONS = ("batch", "group", "mean", "none")
 
 
@@ -41,25 +42,26 @@ class RSSConfig(SegmentationConfig):
         Fraction of training that `"progress"` spends on the strides before the last.
     credit (`str`, *optional*, defaults to `"leave_one_out"`):
         From rewards to advantages: `"leave_one_out"`, `"critic"` (what each site is worth is inferred from all
-        the maps of an image that were judged, see [`~rss_hf.critic.gaussian_critic`]), `"psd"` (pairs of samples,
-        credited where they differ),
+        the maps of an image that were judged, see [`~rss_hf.critic.gaussian_critic`]), `"control_variate"`
+        (leave-one-out of what that critic did not expect, and what it did exactly: unbiased, see
+        [`~rss_hf.credit.control_variate`]), `"psd"` (pairs of samples, credited where they differ),
         `"coupled"` (pairs that share all but random blocks) or `"none"` (the reward itself: plain REINFORCE, the only
         one that can do with a single sample).
     critic_visits (`int`, *optional*, defaults to 24):
-        V, the visits to an image that the critic remembers: (K + 4) V + 4 C bytes for each site of each training
+        V, the visits to an image that either critic remembers: (K + 4) V + 4 C bytes for each site of each training
         image, on the device and in each checkpoint; 110 MB for 367 images of 32 x 40 sites and 11 classes with K = 4.
     expected_iou_coef (`float`, *optional*, defaults to 0):
-        For the critic: weight, in the second half of training, of the batch's mean log(IoU) as it is to be expected
-        from what the critic knows; in the first half it knows too little. It asks for no further map. See
+        For `credit="critic"`: weight, in the second half of training, of the batch's mean log(IoU) as it is to be
+        expected from what the critic knows; in the first half it knows too little. It asks for no further map. See
         [`~rss_hf.critic.expected_iou_gain`].
     critic_reach (`list[float]`, *optional*, defaults to `[1.0]`):
-        For the critic: how far sites share a doubt, in sites. Of two numbers the first holds until a quarter of
+        For either critic: how far sites share a doubt, in sites. Of two numbers the first holds until a quarter of
         training, the second from the middle on, and in between it goes from one to the other. Further, scores say
         more of each site, and what they get wrong is smoother.
     exploration_coef (`float`, *optional*, defaults to 0):
-        For the critic, which does not ask that maps be the policy's own: from a quarter of training on they are drawn
-        from pi(c) / p(c)^exploration_coef, normalised at each site, where p(c) is the batch's mean of pi(c). With 1,
-        rare classes are drawn where they are likelier than elsewhere, and their sites get scores that tell of them.
+        For `credit="critic"`, which does not ask that maps be the policy's own: from a quarter of training on they are
+        drawn from pi(c) / p(c)^exploration_coef, normalised at each site, p(c) being the batch's mean of pi(c). With
+        1, rare classes are drawn where they are likelier than elsewhere, and their sites get scores that tell of them.
     advantage_normalization (`str`, *optional*, defaults to `"batch"`):
         What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), that over the
         samples of each `"group"` (an image, or a site for pixel-level rewards; the better one where a pretrained
@@ -70,7 +72,7 @@ class RSSConfig(SegmentationConfig):
     confidence_coef (`float`, *optional*, defaults to 0):
         Weight of the policy's confidence in a map, the mean probability of its actions, which is taken off the map's
         reward: what is left is what the policy did not expect. It is in the units of the reward; 1.3 for
-        `pixel_accuracy`. See [`~rss_hf.credit.less_confidence`]. For the critic it is what a map that is right
+        `pixel_accuracy`. See [`~rss_hf.credit.less_confidence`]. For `credit="critic"` it is what a map that is right
         everywhere gains over one that is wrong everywhere: 1 for `pixel_accuracy`.
 
     > Parameters whose default differs from [`~transformers.TrainingArguments`]
@@ -148,12 +150,16 @@ class RSSConfig(SegmentationConfig):
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
-        if self.credit == "critic":
+        if self.credit in MEMORIZING:
             self._check_critic()
-        else:
-            for name, default in (("critic_reach", [1.0]), ("expected_iou_coef", 0), ("exploration_coef", 0)):
-                if (value := getattr(self, name)) != default:
-                    raise ValueError(f"{name}={value} is the critic's: it needs credit='critic', not {self.credit!r}.")
+        for name, default, credits in (
+            ("critic_reach", [1.0], MEMORIZING),
+            ("expected_iou_coef", 0, ("critic",)),
+            ("exploration_coef", 0, ("critic",)),
+        ):
+            if (value := getattr(self, name)) != default and self.credit not in credits:
+                needed = " or ".join(map(repr, credits))
+                raise ValueError(f"{name}={value} is the critic's: it needs credit={needed}, not {self.credit!r}.")
         if self.confidence_coef < 0:
             raise ValueError(f"confidence_coef must be at least 0, got {self.confidence_coef}.")
         if self.confidence_coef and self.advantage_normalization == "mean":
@@ -171,8 +177,6 @@ class RSSConfig(SegmentationConfig):
 
     def _check_critic(self):
         needs = {
-            "advantage_normalization": (self.advantage_normalization == "none", "'none'"),
-            "confidence_coef": (self.confidence_coef > 0, "above 0, the reward of a map that is right everywhere"),
             "num_iterations": (self.num_iterations == 1, "1"),
             "scales": (len(self.scales) == 1, "a single stride"),
             "critic_visits": (self.critic_visits >= 1, "at least 1"),
@@ -183,6 +187,13 @@ class RSSConfig(SegmentationConfig):
             "expected_iou_coef": (self.expected_iou_coef >= 0, "at least 0"),
             "exploration_coef": (self.exploration_coef >= 0, "at least 0"),
         }
+        if self.credit == "critic":
+            needs |= {
+                "advantage_normalization": (self.advantage_normalization == "none", "'none'"),
+                "confidence_coef": (self.confidence_coef > 0, "above 0, the reward of a map that is right everywhere"),
+            }
+        elif self.advantage_normalization == "mean":
+            needs["advantage_normalization"] = (False, "'batch', 'group' or 'none'")
         for name, (holds, remedy) in needs.items():
             if not holds:
-                raise ValueError(f"credit='critic' needs {name} to be {remedy}, got {getattr(self, name)!r}.")
+                raise ValueError(f"credit={self.credit!r} needs {name} to be {remedy}, got {getattr(self, name)!r}.")

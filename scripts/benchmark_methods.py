@@ -26,6 +26,7 @@ DATA = {
         for rate in ("1e-4", "3e-5", "1e-5")
     },
     "voc-trained-1200": {"config": "voc_upernet", "encoder_learning_rate": 1e-4},
+    "voc-trained-1200-3e-5": {"config": "voc_upernet", "encoder_learning_rate": 3e-5},
     "voc-trained-1200-1e-5": {"config": "voc_upernet", "encoder_learning_rate": 1e-5},
 }
 PLAIN = {"advantage_normalization": "none", "entropy_coef": 0}
@@ -59,6 +60,7 @@ HALF_CALIBRATED = {
     "reward_weights": [1, 3],
     "confidence_coef": 4,
 }
+CONTROLLED = HALF_CALIBRATED | BY_IMAGE | {"credit": "control_variate", "critic_reach": [4], "critic_visits": 60}
 ACCURACY = {"reward_funcs": ["pixel_accuracy"], "confidence_coef": 1.3, "entropy_coef": 0}
 METHODS = {  # by name, the options of scripts/train.py that differ from the recipe of the data
     "cross-entropy": {"objective": "cross_entropy"},
@@ -120,6 +122,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     | {"max_train_samples": 92, "critic_visits": 60}
     | EXPLORING,
     "K=4, half calibrated, running counts": HALF_CALIBRATED | FOUR,
+    "K=4, control variate": CONTROLLED | FOUR,
     "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},

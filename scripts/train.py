@@ -39,6 +39,7 @@ from rss_hf.data import (
     train_transform,
 )
 from rss_hf.report import write_report
+from rss_hf.rss_config import MEMORIZING
 
 
 logger = logging.getLogger("rss_hf")
@@ -99,7 +100,7 @@ def main():
     )
     if data_args.streaming:
         args.accelerator_config.dispatch_batches = False  # label maps of several sizes cannot be cut and sent around
-    remembers = args.credit == "critic" and model_args.objective == "reward"
+    remembers = args.credit in MEMORIZING and model_args.objective == "reward"
     trainer_class = RSSTrainer if model_args.objective == "reward" else SegmentationTrainer
     trainer = trainer_class(
         model=model,
@@ -128,7 +129,9 @@ def as_torch_dataset(rows, transform, seed: int, num_classes: int, positions: bo
     """Rows, stored or streamed, as examples."""
     if isinstance(rows, IterableDataset):
         if positions:
-            raise ValueError("credit='critic' remembers images, which a streamed data set does not let it find again.")
+            raise ValueError(
+                f"credit in {MEMORIZING} remembers images, which a streamed data set does not let it find."
+            )
         return StreamingSegmentationDataset(rows, transform, seed, num_classes)
     return SegmentationDataset(rows, transform, seed, positions)
 

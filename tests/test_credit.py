@@ -1,16 +1,19 @@
 """The policy gradient against enumeration: 2 sites, 3 classes, an arbitrary reward of the joint action."""
 
 from itertools import product
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from rss_hf.credit import (
+    control_variate,
     couple,
     coupled_difference,
     leave_one_out,
     less_confidence,
     normalize,
+    normalize_parts,
     pairwise_spatial_difference,
 )
 from rss_hf.loss import Experience, action_weights, policy_gradient_loss
@@ -61,6 +64,58 @@ def test_leave_one_out_is_unbiased_exactly(num_samples):
         for weight, a in zip(p, actions.unsqueeze(2).unbind(1), strict=True)
     )
     torch.testing.assert_close(gradient, expected_reward_gradient())
+
+
+@pytest.mark.parametrize("num_samples", [2, 3])
+@pytest.mark.parametrize("over", ["none", "batch", "group"])
+def test_a_control_variate_is_unbiased_whatever_it_expects(num_samples, over):
+    """In units of the deviation it is that of the reward, but for the part of the samples in the deviation itself."""
+    actions, p = enumerate_maps(num_samples)
+    values = torch.randn(1, C, 1, SITES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    probs = toy().softmax(1)
+    gradient = 0
+    for weight, a in zip(p, actions.unsqueeze(2).unbind(1), strict=True):
+        unexpected, expected = control_variate(reward_of(a), a, probs, values)
+        normalized = normalize_parts(unexpected, expected, probs, over, torch.Tensor.clone)
+        # for any normalisation both parts are divided by one number
+        unit = normalized[1].norm() / expected.norm()
+        torch.testing.assert_close(normalized[0], unexpected * unit)
+        exact = (normalized[1] * probs).sum(1, keepdim=True)
+        torch.testing.assert_close(exact, torch.zeros_like(exact))
+        by_class = (normalized[1] / unit) * probs  # the gradient of sum_p sum_c pi_p(c) values by the logits
+        gradient = gradient + weight * (surrogate_gradient(a, normalized[0] / unit) + by_class)
+    torch.testing.assert_close(gradient, expected_reward_gradient())
+
+
+def test_what_is_expected_rightly_leaves_no_noise():
+    actions, _ = enumerate_maps(2)
+    values = torch.randn(1, C, 1, SITES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rewards = values.expand(*actions.shape[:2], C, 1, SITES).gather(2, actions[:, :, None]).sum((2, 3, 4)) + 0.3
+    probs, maps = toy().softmax(1).expand(len(actions[0]), -1, -1, -1), values.expand(len(actions[0]), -1, -1, -1)
+    unexpected, expected = control_variate(rewards[..., None, None], actions, probs, maps)
+    torch.testing.assert_close(unexpected, torch.zeros_like(unexpected))
+    one = (probs * expected.square()).sum((1, 2, 3))[0]
+    _, normalized = normalize_parts(unexpected, expected, probs, "group", torch.Tensor.clone)
+    torch.testing.assert_close(normalized, expected / one.sqrt(), rtol=1e-5, atol=0)  # but for EPSILON
+
+
+def test_parts_are_normalized_over_processes_as_over_their_union():
+    generator = torch.Generator().manual_seed(2)
+    unexpected, expected = torch.randn(4, 6, 1, 1, generator=generator), torch.randn(6, 3, 2, 2, generator=generator)
+    expected = expected * torch.arange(6).view(-1, 1, 1, 1)
+    probs = torch.randn(6, 3, 2, 2, generator=generator).softmax(1)
+    for over in ("batch", "group"):
+        whole = normalize_parts(unexpected, expected, probs, over, torch.Tensor.clone)
+        parts = [(unexpected[:, half], expected[half], probs[half]) for half in (slice(2), slice(2, 6))]
+        reduce = Mock(side_effect=torch.Tensor.clone)
+        for part in parts:
+            normalize_parts(*part, over, reduce)
+        both = sum(call.args[0] for call in reduce.call_args_list)
+        got = [normalize_parts(*part, over, Mock(return_value=both)) for part in parts]
+        torch.testing.assert_close(torch.cat([part for part, _ in got], 1), whole[0])
+        torch.testing.assert_close(torch.cat([part for _, part in got]), whole[1])
+    by_image = (probs * expected.square()).sum((1, 2, 3)) + unexpected.square().mean()
+    torch.testing.assert_close(whole[1], expected / by_image.sqrt().view(-1, 1, 1, 1), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("coef", [1.0, 1.3])

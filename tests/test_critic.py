@@ -16,16 +16,21 @@ def scene(batch_size=2, classes=3, visits=2, samples=4, grid=(2, 3), seed=0):
     labels = torch.randint(classes, (batch_size, sites), generator=generator)
     places = torch.arange(sites).expand(batch_size, visits, sites)
     scores = (actions == labels[:, None, None]).double().mean(-1)
-    return beliefs, actions, places, scores, labels
+    worths = torch.ones(batch_size, visits, classes, dtype=torch.float64)
+    return beliefs, actions, places, worths, scores, labels
 
 
-@pytest.mark.parametrize("reach", [1, 2.5])
-def test_it_is_the_posterior_of_the_gaussian_written_out(reach):
+@pytest.mark.parametrize("reach, valued", [(1, False), (2.5, False), (2.5, True)])
+def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued):
     """Site by site and map by map; an offset of a visit has a variance of 1e6 instead of an infinite one."""
-    beliefs, actions, places, scores, _ = scene()
+    beliefs, actions, places, worths, scores, labels = scene()
     places = places.clone()
     places[:, 1] = torch.tensor([1, 0, 2, 2, VOID_SITE, 5])  # another view: turned, zoomed in on site 2, padded
-    got = gaussian_critic(beliefs, actions, places, scores, reach)
+    if valued:  # classes of unlike worth, and the second visit's in another unit
+        worths = torch.tensor([[1.0, 4.0, 0.5], [30.0, 20.0, 10.0]]).double().expand(2, 2, 3)
+        right = (actions == labels[:, None, None]) * worths[:, :, None].expand(2, 2, 4, 3).gather(3, actions)
+        scores = (right * (places >= 0)[:, :, None]).sum(3) / (places >= 0).sum(2)[:, :, None]
+    got = gaussian_critic(beliefs, actions, places, worths, scores, reach)
     share = 1 - 2**-reach
     for image in range(2):
         prior = beliefs[image].flatten(1)  # (3, 6)
@@ -41,43 +46,50 @@ def test_it_is_the_posterior_of_the_gaussian_written_out(reach):
         for k in range(8):
             for cell in range(6):
                 if (place := places[image, k // 4, cell]) >= 0:
-                    maps[k, 3 * place + actions[image, k // 4, k % 4, cell]] += 1 / (6 - k // 4)  # in view
+                    action = actions[image, k // 4, k % 4, cell]
+                    maps[k, 3 * place + action] += worths[image, k // 4, action] / (6 - k // 4)  # in view
+        scale = torch.einsum("vc,cq->v", worths[image].square(), prior).div(6).sqrt().repeat_interleave(4)
+        maps = maps / scale[:, None]
         centring = torch.block_diag(*[torch.eye(4).double() - 1 / 4] * 2)
         unit = (centring @ maps @ covariance @ maps.T @ centring).diagonal().mean()
         visits = torch.block_diag(*[torch.ones(4, 4).double()] * 2)
         total = maps @ covariance @ maps.T + unit * (NOISE * torch.eye(8) + 1e6 * visits)
-        surprise = scores[image].flatten() - maps @ prior.T.flatten()
+        surprise = scores[image].flatten() / scale - maps @ prior.T.flatten()
         expected = covariance @ maps.T @ torch.linalg.solve(total, surprise)
         torch.testing.assert_close(got[image].flatten(1).T.flatten(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_enough_maps_give_the_labels_away():
     """40 numbers for 6 sites of 3 classes; every map seen before is worth as much as a new one."""
-    beliefs, actions, places, scores, labels = scene(visits=10)
-    gain = gaussian_critic(beliefs, actions, places, scores)
+    beliefs, actions, places, worths, scores, labels = scene(visits=10)
+    gain = gaussian_critic(beliefs, actions, places, worths, scores)
     assert ((beliefs + gain).flatten(2).argmax(1) == labels).all()
     assert not (beliefs.flatten(2).argmax(1) == labels).all()
-    few = gaussian_critic(beliefs, actions[:, :1], places[:, :1], scores[:, :1])
+    few = gaussian_critic(beliefs, actions[:, :1], places[:, :1], worths[:, :1], scores[:, :1])
     wrong = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).view(beliefs.shape) - beliefs
     assert (wrong - gain).square().sum() < (wrong - few).square().sum() < wrong.square().sum()
 
 
 def test_what_was_expected_but_for_an_offset_teaches_nothing():
-    beliefs, actions, places, _, _ = scene()
+    beliefs, actions, places, worths, _, _ = scene()
     expected = beliefs.flatten(2)[:, None, None].expand(2, 2, 4, 3, 6).gather(3, actions[:, :, :, None]).mean((3, 4))
     offset = torch.tensor([0.3, -2.0])[None, :, None]
-    torch.testing.assert_close(gaussian_critic(beliefs, actions, places, expected + offset), torch.zeros_like(beliefs))
+    torch.testing.assert_close(
+        gaussian_critic(beliefs, actions, places, worths, expected + offset), torch.zeros_like(beliefs)
+    )
 
 
 def test_maps_that_were_not_judged_do_not_count():
-    beliefs, actions, places, scores, _ = scene(visits=3)
+    beliefs, actions, places, worths, scores, _ = scene(visits=3)
     scores[:, 1, 2:], scores[:, 2] = torch.nan, torch.nan
-    got = gaussian_critic(beliefs, actions, places, scores)
+    got = gaussian_critic(beliefs, actions, places, worths, scores)
     actions[:, 1, 2:], actions[:, 2], places = 0, 0, places.clone()
     places[:, 2] = VOID_SITE
-    assert torch.equal(gaussian_critic(beliefs, actions, places, scores), got)
-    assert torch.equal(gaussian_critic(beliefs, actions, places, torch.full_like(scores, torch.nan)), beliefs * 0)
-    first = gaussian_critic(beliefs, actions[:, :2, :2], places[:, :2], scores[:, :2, :2])
+    assert torch.equal(gaussian_critic(beliefs, actions, places, worths, scores), got)
+    assert torch.equal(
+        gaussian_critic(beliefs, actions, places, worths, torch.full_like(scores, torch.nan)), beliefs * 0
+    )
+    first = gaussian_critic(beliefs, actions[:, :2, :2], places[:, :2], worths[:, :2], scores[:, :2, :2])
     assert got.abs().max() > 0.01 and not torch.allclose(got, first)
 
 
@@ -119,9 +131,12 @@ def test_a_memory_keeps_the_last_visits_of_each_image():
         scores = torch.tensor([[float(visit)], [10.0 + visit]])
         actions, places = torch.full((2, 1, 2), visit % 2), torch.tensor([[0, 1], [1, VOID_SITE]])
         probs = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).expand(2, 2, 2)
-        memory.write(torch.tensor([2, 0]), actions, places, scores, probs)
+        worths = torch.full((2, 2), visit + 0.5)
+        memory.see(torch.tensor([2, 0]), places, probs)
+        memory.write(torch.tensor([2, 0]), actions, places, worths, scores)
     kept = memory.read(torch.tensor([0, 1, 2]))
     assert kept["scores"].nan_to_num(-1).flatten(1).tolist() == [[12, 11], [-1, -1], [2, 1]]
+    assert kept["worths"][:, :, 1].tolist() == [[2.5, 1.5], [1, 1], [2.5, 1.5]]
     assert kept["actions"].flatten(1).tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]]
     assert kept["places"][0].tolist() == [[1, VOID_SITE]] * 2
     torch.testing.assert_close(kept["beliefs"][:, 0, 0], torch.tensor([[0.5, 0.9], [0.5, 0.5], [0.9, 0.1]]))

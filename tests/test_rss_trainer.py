@@ -88,7 +88,7 @@ def test_a_constant_reward_gives_exactly_no_policy_gradient(new_policy, tmp_path
     assert "nothing to learn" not in caplog.text
 
 
-@pytest.mark.parametrize("options", [{}, CRITIC])
+@pytest.mark.parametrize("options", [{}, CRITIC, {"credit": "control_variate"}])
 def test_labels_reach_the_reward_and_nothing_else(new_policy, tmp_path, options):
     """Permuted, voided or absent, labels that the reward ignores change no weight."""
     results = []
@@ -154,8 +154,42 @@ def test_the_critic_cannot_be_asked_so(options, tmp_path):
     "name, value", [("critic_reach", [1.5]), ("expected_iou_coef", 1.5), ("exploration_coef", 1.5)]
 )
 def test_what_is_the_critics_needs_a_critic(name, value, tmp_path):
-    with pytest.raises(ValueError, match=rf"{name}=\[?1.5\]? .* needs credit='critic', not 'leave_one_out'"):
+    with pytest.raises(ValueError, match=rf"{name}=\[?1.5\]? .* needs credit=.*'critic', not 'leave_one_out'"):
         RSSConfig(output_dir=str(tmp_path), use_cpu=True, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "options", [{"advantage_normalization": "mean"}, {"num_iterations": 2}, {"scales": [8, 4]}, {"critic_visits": 0}]
+)
+def test_the_control_variate_cannot_be_asked_so(options, tmp_path):
+    with pytest.raises(ValueError, match=f"credit='control_variate' needs {next(iter(options))}"):
+        RSSConfig(output_dir=str(tmp_path), use_cpu=True, **{"credit": "control_variate"} | options)
+    with pytest.raises(ValueError, match="exploration_coef=1 .* needs credit='critic', not 'control_variate'"):
+        RSSConfig(output_dir=str(tmp_path), use_cpu=True, credit="control_variate", exploration_coef=1)
+
+
+def test_the_control_variate_foresees_rewards_it_has_seen_scored(new_policy, tmp_path):
+    """16 images of 64 sites, judged 40 times: in the end most of what their maps differ by is expected."""
+    options = {"credit": "control_variate", "critic_visits": 40, "max_steps": 80, "optim": "sgd", "learning_rate": 0.0}
+    for rewards in (["pixel_accuracy"], ["running_log_iou", "pixel_accuracy"]):
+        trainer = train(new_policy(), tmp_path, reward_funcs=rewards, logging_steps=20, **options)
+        first, *_, last = [explained for (explained,) in logged(trainer, "explained_variance")]
+        assert first < 0.5 < last < 1
+
+
+def test_the_control_variate_learns_from_two_numbers_an_image(new_policy, tmp_path):
+    options = {"credit": "control_variate", "num_samples": 2, "max_steps": 100, "learning_rate": 3e-3}
+    trainer = train(new_policy(), tmp_path, reward_funcs=["running_log_iou", "pixel_accuracy"], **options)
+    assert trainer.evaluate()["eval_mean_iou"] > 0.8
+
+
+def test_the_control_variate_resumes_as_it_was(new_policy, tmp_path):
+    """What was judged and counted before is in the checkpoint."""
+    options = {"credit": "control_variate", "reward_funcs": ["running_log_iou"], "max_steps": 6, "optim": "sgd"}
+    options |= {"learning_rate": 1.0, "save_strategy": "steps", "save_steps": 3}
+    whole = train(new_policy(), tmp_path, **options)
+    resumed = train(new_policy(), tmp_path, resume=str(tmp_path / "checkpoint-3"), **options)
+    assert torch.equal(weights(whole), weights(resumed))
 
 
 def test_the_critic_looks_further_and_for_rare_classes_when_it_knows_some(new_policy, tmp_path):
@@ -361,13 +395,15 @@ def test_bf16_and_gradient_checkpointing_run(new_policy, tmp_path):
     assert all(math.isfinite(loss) and grad_norm > 0 for loss, grad_norm in logged(trainer, "loss", "grad_norm"))
 
 
-@pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled", "critic"])
+@pytest.mark.parametrize("credit", ["leave_one_out", "psd", "coupled", "critic", "control_variate"])
 def test_a_step_never_waits_for_the_device(new_policy, tmp_path, credit):
     """Fake tensors hold no values: `.item()`, `.cpu()` or a shape that depends on values would raise."""
     options = {"num_iterations": 2, "confidence_coef": 1.0, "credit": credit}
     rewards = ["batch_log_iou", "mean_iou", "pixel_match", stripes_of_class_one]
     if credit == "critic":
         options, rewards = CRITIC | {"expected_iou_coef": 1.0, "exploration_coef": 1.0}, ["pixel_accuracy"]
+    if credit == "control_variate":
+        options, rewards = {"credit": credit, "confidence_coef": 1.0}, ["running_log_iou", stripes_of_class_one]
     args = RSSConfig(output_dir=str(tmp_path), use_cpu=True, **options)
     trainer = RSSTrainer(model=new_policy(), args=args, reward_funcs=rewards, train_dataset=Scenes())
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -42,7 +42,7 @@ class SegmentationDataset(Dataset):
         seed (`int`, *optional*, defaults to 42):
             Not negative.
         positions (`bool`, *optional*, defaults to `False`):
-            Also say which image it is and where in it each pixel was, for `credit="critic"`.
+            Also say which image it is and where in it each pixel was, for credits that remember what was judged.
 
     Raises:
         `ValueError`: no column `image`, or columns called as the tensors made here.
