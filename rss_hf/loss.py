@@ -37,8 +37,8 @@ class Experience(NamedTuple):
             What each action at each site earned: the [`action_weights`] of the advantages, or what the critic infers.
         actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps.
         credit (`Callable`):
-            The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w); None for
-            the critic's weights, which are for the policy that drew the samples alone.
+            The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w); None if
+            a critic has a part in the weights, which are then for the policy that drew the samples alone.
         by_site (`bool`): whether the reward is pixel-level.
     """
 

@@ -141,19 +141,20 @@ class RSSTrainer(SegmentationTrainer):
             self._add("confidence", probs)
         credit = partial(self._credit, applies=~total.isnan(), actions=actions, resampled=resampled)
         raw_advantages = credit(surprise)
+        over = self.args.advantage_normalization
         if self.args.credit == "control_variate":
             values = self._foresee(policy, actions, total, inputs, progress)
             unexpected, expected = control_variate(surprise, actions, policy.probs, values)
-            self._add("explained_variance", 1 - unexpected.square().mean() / raw_advantages.square().mean())
-            self._record(rewards, total, unexpected, policy.grid, stride)
-            over = self.args.advantage_normalization
-            unexpected, expected = normalize_parts(unexpected, expected, policy.probs, over, self._sum_processes)
-            weights = action_weights(actions, unexpected, policy.num_actions)
+            noise, power = unexpected.square().mean(), raw_advantages.square().mean()
+            self._add("explained_variance", (1 - noise / power).where(power > 0, torch.nan))
+            raw_advantages, credit = unexpected, None
+            advantages, expected = normalize_parts(unexpected, expected, policy.probs, over, self._sum_processes)
+            weights = action_weights(actions, advantages, policy.num_actions)
             weights = weights + policy.probs * expected / expected[:, 0].numel()
-            return Experience(policy.log_probs, weights, actions, credit=None, by_site=False)
-        advantages = normalize(raw_advantages, total, self.args.advantage_normalization, self._sum_processes)
+        else:
+            advantages = normalize(raw_advantages, total, over, self._sum_processes)
+            weights = action_weights(actions, advantages, policy.num_actions)
         self._record(rewards, total, raw_advantages, policy.grid, stride)
-        weights = action_weights(actions, advantages, policy.num_actions)
         return Experience(policy.log_probs, weights, actions, credit, by_site=total.shape[2:] != (1, 1))
 
     def _sample(self, policy: PixelPolicy) -> tuple[torch.Tensor, torch.Tensor | None]:
