@@ -22,13 +22,13 @@ from .credit import (
     normalize_parts,
     pairwise_spatial_difference,
 )
-from .critic import VOID_SITE, expected_counts, expected_iou_gain, gaussian_critic, iou_worths, posterior
+from .critic import expected_iou_gain
+from .image_critic import ImageCritic
 from .loss import Experience, action_weights, policy_gradient_loss
-from .map_memory import MapMemory, find_places
 from .policy import PixelPolicy
 from .repeat_sampler import RepeatSampler
-from .rewards import RewardSet, batch_log_iou, running_log_iou
-from .rss_config import MEMORIZING, RSSConfig
+from .rewards import RewardSet
+from .rss_config import RSSConfig
 from .scales import ProgressiveScales, action_grid
 from .segmentation_trainer import SegmentationTrainer
 from .step_noise import StepNoise
@@ -67,12 +67,11 @@ class RSSTrainer(SegmentationTrainer):
     def __init__(self, model, args: RSSConfig, *, reward_funcs: list[str | Callable] | None = None, **kwargs: Any):
         super().__init__(model, args, **kwargs)
         self.reward_set = RewardSet(args.reward_funcs if reward_funcs is None else reward_funcs, args.reward_weights)
-        self._iou_weight = self.reward_set.weight_of(batch_log_iou, running_log_iou)
         self.scales = ProgressiveScales(args.scales, args.scale_schedule, args.scale_warmup)
         self._noise = StepNoise(args.seed, self.accelerator)
         self._experiences: deque[Experience] = deque(maxlen=args.gradient_accumulation_steps)
         self._sums: dict[str, torch.Tensor] = {}
-        self._memory: MapMemory | None = None
+        self._critic = ImageCritic(args, self.reward_set, self.train_dataset, self.accelerator)
 
     def training_facts(self) -> dict[str, str]:
         """What the model card says of the rewards, by name."""
@@ -128,7 +127,7 @@ class RSSTrainer(SegmentationTrainer):
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         if self.args.credit == "critic":
-            gain, visible = self._criticise(policy, actions, total, inputs, progress)
+            gain, visible = self._critic.gain(policy, actions, total, inputs, progress)
             self._record(rewards, total, gain, policy.grid, stride)
             if progress >= 0.5 and self.args.expected_iou_coef:
                 iou_gain = expected_iou_gain(policy.probs, gain, visible, self._sum_processes)
@@ -143,7 +142,7 @@ class RSSTrainer(SegmentationTrainer):
         raw_advantages = credit(surprise)
         over = self.args.advantage_normalization
         if self.args.credit == "control_variate":
-            values = self._foresee(policy, actions, total, inputs, progress)
+            values = self._critic.values(policy, actions, total, inputs, progress)
             unexpected, expected = control_variate(surprise, actions, policy.probs, values)
             noise, power = unexpected.square().mean(), raw_advantages.square().mean()
             self._add("explained_variance", (1 - noise / power).where(power > 0, torch.nan))
@@ -181,87 +180,6 @@ class RSSTrainer(SegmentationTrainer):
             return coupled_difference(rewards, resampled)
         return rewards.nan_to_num(0)
 
-    def _criticise(
-        self,
-        policy: PixelPolicy,
-        actions: torch.Tensor,
-        rewards: torch.Tensor,
-        inputs: dict[str, Any],
-        progress: float,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        What each class at each site gains in probability (B, C, h, w), from all maps of the images that were judged,
-        these among them, and which sites show the image (B, 1, h, w).
-        """
-        places = self._look(policy, rewards, inputs)
-        worths = torch.full_like(policy.probs[:, :, 0, 0], self.args.confidence_coef)
-        self._remember(inputs, actions, places, worths, rewards)
-        return self._infer(policy, places, inputs, progress)
-
-    def _foresee(
-        self,
-        policy: PixelPolicy,
-        actions: torch.Tensor,
-        rewards: torch.Tensor,
-        inputs: dict[str, Any],
-        progress: float,
-    ) -> torch.Tensor:
-        """
-        What each class at each site is expected to add to a map's reward (B, C, h, w), from the images' maps that were
-        judged before; these are then remembered too.
-        """
-        places = self._look(policy, rewards, inputs)
-        gain, visible = self._infer(policy, places, inputs, progress)
-        expected = posterior(policy.probs, gain)
-        counts = self._sum_processes(expected_counts(policy.probs, expected, visible))
-        images = self._sum_processes(torch.full_like(counts[:1], len(actions[0])))
-        intersection, union, images = self._memory.count(torch.cat([counts, images]))
-        iou_worth, iou_cost = (self._iou_weight * part for part in iou_worths(intersection / images, union / images))
-        sites = visible.sum((2, 3)).clamp(min=1)  # (B, 1)
-        worths = sites * iou_worth + sum(self.reward_set.weights) - self._iou_weight
-        values = ((worths / sites)[..., None, None] * expected - iou_cost[:, None, None]) * visible
-        costs = (iou_cost[actions] * visible[:, 0]).sum((2, 3), keepdim=True)
-        self._remember(inputs, actions, places, worths, rewards + costs)
-        return values - self.args.confidence_coef * policy.probs / math.prod(policy.grid)
-
-    def _look(self, policy: PixelPolicy, rewards: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        """The image's site that each cell shows (B, N); the memory takes over the policy's beliefs about them."""
-        credit = self.args.credit
-        if missing := {"image_index", "image_positions"} - set(inputs):
-            raise ValueError(
-                f"credit={credit!r} remembers images: the batch lacks {sorted(missing)}. Give the trainer a "
-                "SegmentationDataset(..., positions=True), or set credit='leave_one_out'."
-            )
-        if rewards.shape[2:] != (1, 1):
-            raise ValueError(f"credit={credit!r} is for image-level rewards; a pixel-level one needs no critic.")
-        places = find_places(inputs["image_positions"], policy.grid)
-        if self._memory is None:
-            size = self._memory_size()
-            self._memory = MapMemory.empty(*size, policy.num_actions, policy.grid, rewards.device)
-        self._memory.see(*self._gather(inputs["image_index"], places, policy.probs.flatten(2)))
-        return places
-
-    def _remember(self, inputs, actions, places, worths, rewards):
-        scores = rewards[..., 0, 0].T
-        visit = (inputs["image_index"], actions.flatten(2).transpose(0, 1), places, worths, scores)
-        self._memory.write(*self._gather(*visit))
-
-    def _infer(self, policy, places, inputs, progress) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `_criticise`, from what is remembered."""
-        early, late = self.args.critic_reach[0], self.args.critic_reach[-1]
-        reach = early + (late - early) * min(max(4 * progress - 1, 0), 1)  # it goes over in the second quarter
-        gain = gaussian_critic(**self._memory.read(inputs["image_index"]), reach=reach)
-        index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
-        visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
-        return gain.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible, visible
-
-    def _gather(self, *parts: torch.Tensor) -> list[torch.Tensor]:
-        """Of all processes: each remembers what all have seen, for an image meets another process at each epoch."""
-        return [self.accelerator.gather(part.contiguous()) for part in parts]
-
-    def _memory_size(self) -> tuple[int, int, int]:
-        return len(self.train_dataset), self.args.critic_visits, self.args.num_samples
-
     def _sum_processes(self, tensor: torch.Tensor) -> torch.Tensor:
         return self.accelerator.reduce(tensor, reduction="sum")
 
@@ -290,16 +208,12 @@ class RSSTrainer(SegmentationTrainer):
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             self.reward_set.counts.save(output_dir)
-            if self._memory is not None:
-                self._memory.save(output_dir)
+            self._critic.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        self.reward_set.counts, self._memory = RunningCounts(), None
-        if checkpoint is not None:
-            self.reward_set.counts = RunningCounts.load(checkpoint)
-            if self.args.credit in MEMORIZING:
-                self._memory = MapMemory.load(checkpoint, *self._memory_size(), self.accelerator.device)
+        self.reward_set.counts = RunningCounts() if checkpoint is None else RunningCounts.load(checkpoint)
+        self._critic.load(checkpoint)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""
