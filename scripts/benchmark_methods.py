@@ -122,12 +122,12 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     | {"max_train_samples": 92, "critic_visits": 60}
     | EXPLORING,
     "K=4, half calibrated, running counts": HALF_CALIBRATED | FOUR,
-    "K=4, control variate": CONTROLLED | FOUR,
     "K=4, calibrated, pixel_accuracy": ACCURACY | FOUR,
     "K=4, running counts": RUNNING | FOUR,
     "K=4, running counts, 2 steps each": RUNNING | FOUR | {"num_iterations": 2},
     "K=4, leave-one-out": PLAIN | FOUR,
     "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
+    "K=4, control variate": CONTROLLED | FOUR,
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},
