@@ -3,7 +3,7 @@ Credit: from rewards to advantages, one number for each sampled action.
 
 Rewards are (K, B, 1, 1) for image-level or (K, B, h, w) for pixel-level ones, NaN where none applies. Advantages are 0
 there, and, but for `credit="none"`, sum to 0 over the K samples at every site and are exactly 0 where the samples'
-rewards are equal.
+rewards are equal. With [`control_variate`] that is so in expectation alone.
 """
 
 from collections.abc import Callable
@@ -130,11 +130,13 @@ def control_variate(
 
     Returns:
         the advantages of what was not expected (K, B, 1, 1), and those of every action in what was (B, C, h, w), whose
-        mean under the policy is 0 at each site.
+        mean under the policy is 0 at each site; both are 0 for an image of which fewer than two rewards apply, where
+        nothing would correct what is expected.
     """
+    judged = ((~rewards.isnan()).sum(0) > 1)[:, None]  # (B, 1, 1, 1)
     drawn = values.expand(len(actions), *values.shape).gather(2, actions[:, :, None]).sum((2, 3, 4))
     unexpected = leave_one_out(rewards - drawn[..., None, None])
-    return unexpected, values - (probs * values).sum(1, keepdim=True)
+    return unexpected, (values - (probs * values).sum(1, keepdim=True)) * judged
 
 
 def normalize_parts(
@@ -143,7 +145,7 @@ def normalize_parts(
     """
     Both parts of [`control_variate`] in units of the deviation of their sum: the variance of what is expected of an
     image's maps, known exactly, and the mean square of what is not, over all images and processes, for the few samples
-    of one image do not tell it.
+    of one image do not tell it. An image that is not judged counts as one without either.
 
     Args:
         over (`str`): `"group"` for each image's own variance of what is expected, `"batch"` for its mean over all

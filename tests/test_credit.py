@@ -68,14 +68,15 @@ def test_leave_one_out_is_unbiased_exactly(num_samples):
 
 @pytest.mark.parametrize("num_samples", [2, 3])
 @pytest.mark.parametrize("over", ["none", "batch", "group"])
-def test_a_control_variate_is_unbiased_whatever_it_expects(num_samples, over):
+@pytest.mark.parametrize("scale", [1, 0])  # the reward, and one that is the same for all
+def test_a_control_variate_is_unbiased_whatever_it_expects(num_samples, over, scale):
     """In units of the deviation it is that of the reward, but for the part of the samples in the deviation itself."""
     actions, p = enumerate_maps(num_samples)
     values = torch.randn(1, C, 1, SITES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     probs = toy().softmax(1)
     gradient = 0
     for weight, a in zip(p, actions.unsqueeze(2).unbind(1), strict=True):
-        unexpected, expected = control_variate(reward_of(a), a, probs, values)
+        unexpected, expected = control_variate(scale * reward_of(a), a, probs, values)
         normalized = normalize_parts(unexpected, expected, probs, over, torch.Tensor.clone)
         # for any normalisation both parts are divided by one number
         unit = normalized[1].norm() / expected.norm()
@@ -84,7 +85,17 @@ def test_a_control_variate_is_unbiased_whatever_it_expects(num_samples, over):
         torch.testing.assert_close(exact, torch.zeros_like(exact))
         by_class = (normalized[1] / unit) * probs  # the gradient of sum_p sum_c pi_p(c) values by the logits
         gradient = gradient + weight * (surrogate_gradient(a, normalized[0] / unit) + by_class)
-    torch.testing.assert_close(gradient, expected_reward_gradient())
+    torch.testing.assert_close(gradient, scale * expected_reward_gradient())
+
+
+def test_what_is_expected_of_an_image_that_is_not_judged_teaches_nothing():
+    generator = torch.Generator().manual_seed(3)
+    actions, values = torch.randint(3, (4, 3, 2, 2), generator=generator), torch.randn(3, 3, 2, 2, generator=generator)
+    rewards = torch.rand(4, 3, 1, 1, generator=generator)
+    rewards[:, 1], rewards[1:, 2] = torch.nan, torch.nan  # an image without any score, one with a single one
+    for part in control_variate(rewards, actions, torch.full_like(values, 1 / 3), values):
+        images = part if len(part) == 3 else part.transpose(0, 1)
+        assert (images[0] != 0).any() and (images[1:] == 0).all()
 
 
 def test_what_is_expected_rightly_leaves_no_noise():

@@ -124,9 +124,11 @@ def test_one_step_of_8_equals_4_accumulated_of_2(new_policy, tmp_path, over, cre
     )
 
 
-def test_the_critic_accumulates_alike(new_policy, tmp_path):
+@pytest.mark.parametrize("credit", ["critic", "control_variate"])
+def test_the_critic_accumulates_alike(new_policy, tmp_path, credit):
     """Over two epochs: each image by itself, whatever came with it."""
-    options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "max_steps": 4, "optim": "sgd", "learning_rate": 1.0}
+    options = CRITIC | {"credit": credit, "reward_funcs": ["pixel_accuracy"], "max_steps": 4}
+    options |= {"optim": "sgd", "learning_rate": 1.0}
     whole = train(new_policy(), tmp_path, **options)
     parts = train(new_policy(), tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
     torch.testing.assert_close(weights(whole), weights(parts), rtol=2e-3, atol=1e-5)
