@@ -66,17 +66,17 @@ def gaussian_critic(
     scale = torch.einsum("bvc,bcq->bv", worths.square(), beliefs.flatten(2)).div(sites).sqrt()[..., None]
     scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)
     worths, scores = worths / scale, scores / scale
-    # how much of each map is of each class at each site: (B, M, C, Q)
-    place = places[:, :, None].expand(actions.shape)
-    index = (actions * sites + place).where(place >= 0, classes * sites)  # the last is dropped
-    share = roots.new_zeros(*scores.shape, classes * sites + 1)
-    weight = (places >= 0).to(share.dtype)
+    weight = (places != VOID_SITE).to(worths.dtype)
     weight = weight / weight.sum(2, keepdim=True).clamp(min=1)  # of the cells that show the image
-    worth = worths[:, :, None].expand(-1, -1, samples, -1).gather(3, actions)
-    share.scatter_add_(3, index, weight[:, :, None] * worth)
-    own = share[..., :-1].reshape(batch_size, maps, classes, sites).mul_(roots)
-    confidence = (own * roots).sum(2, keepdim=True)  # (B, M, 1, Q)
-    own.sub_(roots * confidence)  # L^T of each map
+    amount = worths[:, :, None].expand(-1, -1, samples, -1).gather(3, actions) * weight[:, :, None]
+    place = places.clamp(min=0)[:, :, None].expand(actions.shape)  # where nothing is shown, the amount is 0
+    place, index, amount = (part.flatten(1, 2) for part in (place, actions * sites + place, amount))  # (B, M, N)
+    # how much of each map is of each class at each site: (B, M, C, Q)
+    own = roots.new_zeros(batch_size, maps, classes * sites).scatter_add_(2, index, amount)
+    own = own.view(batch_size, maps, classes, sites).mul_(roots)
+    believed = beliefs.flatten(1)[:, None].expand(-1, maps, -1).gather(2, index)
+    confidence = torch.zeros_like(own[:, :, 0]).scatter_add_(2, place, amount * believed)  # (B, M, Q)
+    own.addcmul_(roots, confidence[:, :, None], value=-1)  # L^T of each map
     alone = 2.0**-reach
     both = blur(own.unflatten(-1, (h, w)), reach).flatten(-2).mul_(1 - alone).add_(own, alpha=alone)
     covariance = own.flatten(2) @ both.flatten(2).transpose(1, 2)  # (B, M, M)
@@ -88,7 +88,7 @@ def gaussian_critic(
     judged = judged.flatten(1)
     centring = torch.diag_embed(judged) - (same @ same.T) * judged[:, :, None] * per_visit[:, None]
     covariance = centring @ covariance @ centring
-    surprise = centring @ (scores.nan_to_num(0).flatten(1) - confidence.sum((2, 3)))[..., None]  # (B, M, 1)
+    surprise = centring @ (scores.nan_to_num(0).flatten(1) - confidence.sum(2))[..., None]  # (B, M, 1)
 
     unit = covariance.diagonal(dim1=1, dim2=2).sum(1) / judged.sum(1).clamp(min=1)
     unit = unit.clamp(min=torch.finfo(unit.dtype).tiny)[:, None, None]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch.utils.data import Dataset
+from transformers import TrainerState
 
 from .critic import VOID_SITE, expected_counts, gaussian_critic, iou_worths, posterior
 from .map_memory import MapMemory, find_places
@@ -22,7 +23,7 @@ class ImageCritic:
 
     Batches (`inputs`) hold `image_index` (B,) and `image_positions` (B, H, W), as a
     [`~rss_hf.data.SegmentationDataset`] with `positions` gives them; `actions` (K, B, h, w) are int64 in [0, C),
-    `rewards` (K, B, 1, 1) the weighted sum of theirs; `progress` is that of training, from 0 to 1.
+    `rewards` (K, B, 1, 1) the weighted sum of theirs; `state` is the trainer's.
 
     Args:
         args (`RSSConfig`): its `credit`, what it says of the critic, `num_samples` and `confidence_coef` are used.
@@ -43,7 +44,7 @@ class ImageCritic:
         actions: torch.Tensor,
         rewards: torch.Tensor,
         inputs: dict[str, Any],
-        progress: float,
+        state: TrainerState,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         What each class at each site gains in probability (B, C, h, w), from all maps of the images that were judged,
@@ -52,7 +53,7 @@ class ImageCritic:
         places = self._look(policy, rewards, inputs)
         worths = torch.full_like(policy.probs[:, :, 0, 0], self.args.confidence_coef)
         self._remember(inputs, actions, places, worths, rewards)
-        return self._infer(policy, places, inputs, progress)
+        return self._infer(policy, places, inputs, state)
 
     def values(
         self,
@@ -60,14 +61,14 @@ class ImageCritic:
         actions: torch.Tensor,
         rewards: torch.Tensor,
         inputs: dict[str, Any],
-        progress: float,
+        state: TrainerState,
     ) -> torch.Tensor:
         """
         What each class at each site is expected to add to a map's reward, less confidence (B, C, h, w), from maps of
         the images that were judged before; these are then remembered too.
         """
         places = self._look(policy, rewards, inputs)
-        gain, visible = self._infer(policy, places, inputs, progress)
+        gain, visible = self._infer(policy, places, inputs, state)
         expected = posterior(policy.probs, gain)
         counts = expected_counts(policy.probs, expected, visible)
         counts = torch.cat([counts, torch.full_like(counts[:1], len(expected))])
@@ -110,11 +111,13 @@ class ImageCritic:
         visit = (inputs["image_index"], actions.flatten(2).transpose(0, 1), places, worths, rewards[..., 0, 0].T)
         self.memory.write(*self._gather(*visit))
 
-    def _infer(self, policy, places, inputs, progress) -> tuple[torch.Tensor, torch.Tensor]:
+    def _infer(self, policy, places, inputs, state) -> tuple[torch.Tensor, torch.Tensor]:
         """As `gain`, from what is remembered."""
+        progress = state.global_step / max(state.max_steps, 1)
         early, late = self.args.critic_reach[0], self.args.critic_reach[-1]
         reach = early + (late - early) * min(max(4 * progress - 1, 0), 1)  # it goes over in the second quarter
-        gain = gaussian_critic(**self.memory.read(inputs["image_index"]), reach=reach)
+        visits = None if state.epoch is None else math.floor(state.epoch) + 1  # at most one in each epoch
+        gain = gaussian_critic(**self.memory.read(inputs["image_index"], visits), reach=reach)
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
         visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
         return gain.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible, visible

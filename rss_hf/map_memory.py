@@ -92,10 +92,20 @@ class MapMemory:
         state["worths"][index, slot] = worths
         state["scores"][index, slot] = scores
 
-    def read(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What `gaussian_critic` takes, of images `index` (B,)."""
-        chosen = {name: self.state[name][index] for name in ("beliefs", "actions", "places", "worths", "scores")}
-        return chosen | {name: chosen[name].long() for name in ("actions", "places")}
+    def read(self, index: torch.Tensor, visits: int | None = None) -> dict[str, torch.Tensor]:
+        """
+        What `gaussian_critic` takes, of images `index` (B,). None was visited more than `visits` times, if that is
+        given: what is empty is then left out, and early steps are faster.
+        """
+        beliefs, *visited = (self.state[name] for name in ("beliefs", "actions", "places", "worths", "scores"))
+        actions, places, worths, scores = (part[:, :visits][index] for part in visited)
+        return {
+            "beliefs": beliefs[index],
+            "actions": actions.long(),
+            "places": places.long(),
+            "worths": worths,
+            "scores": scores,
+        }
 
     def count(self, counts: torch.Tensor) -> torch.Tensor:
         """Adds a batch's `counts` (3, C) and returns all, as [`~rss_hf.agreement.RunningCounts`] does."""

@@ -127,7 +127,7 @@ class RSSTrainer(SegmentationTrainer):
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         if self.args.credit == "critic":
-            gain, visible = self._critic.gain(policy, actions, total, inputs, progress)
+            gain, visible = self._critic.gain(policy, actions, total, inputs, self.state)
             self._record(rewards, total, gain, policy.grid, stride)
             if progress >= 0.5 and self.args.expected_iou_coef:
                 iou_gain = expected_iou_gain(policy.probs, gain, visible, self._sum_processes)
@@ -142,7 +142,7 @@ class RSSTrainer(SegmentationTrainer):
         raw_advantages = credit(surprise)
         over = self.args.advantage_normalization
         if self.args.credit == "control_variate":
-            values = self._critic.values(policy, actions, total, inputs, progress)
+            values = self._critic.values(policy, actions, total, inputs, self.state)
             unexpected, expected = control_variate(surprise, actions, policy.probs, values)
             noise, power = unexpected.square().mean(), raw_advantages.square().mean()
             self._add("explained_variance", (1 - noise / power).where(power > 0, torch.nan))

@@ -140,6 +140,7 @@ def test_a_memory_keeps_the_last_visits_of_each_image():
     assert kept["actions"].flatten(1).tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 1, 1]]
     assert kept["places"][0].tolist() == [[1, VOID_SITE]] * 2
     torch.testing.assert_close(kept["beliefs"][:, 0, 0], torch.tensor([[0.5, 0.9], [0.5, 0.5], [0.9, 0.1]]))
+    assert memory.read(torch.tensor([2]), visits=1)["scores"].tolist() == [[[2]]]
 
 
 def test_beliefs_are_seen_in_their_places():
