@@ -140,14 +140,21 @@ def control_variate(
 
 
 def normalize_parts(
-    unexpected: torch.Tensor, expected: torch.Tensor, probs: torch.Tensor, over: str, reduce: Callable
+    unexpected: torch.Tensor,
+    expected: torch.Tensor,
+    rewards: torch.Tensor,
+    probs: torch.Tensor,
+    over: str,
+    reduce: Callable,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Both parts of [`control_variate`] in units of the deviation of their sum: the variance of what is expected of an
     image's maps, known exactly, and the mean square of what is not, over all images and processes, for the few samples
-    of one image do not tell it. An image that is not judged counts as one without either.
+    of one image do not tell it. Images that are not judged are left out of either.
 
     Args:
+        unexpected, expected (`torch.Tensor`): as [`control_variate`] returns them.
+        rewards, probs (`torch.Tensor`): as it was given them.
         over (`str`): `"group"` for each image's own variance of what is expected, `"batch"` for its mean over all
             images and processes, `"none"` for parts unchanged.
         reduce (`Callable`): sums a tensor over all processes, as `accelerator.reduce` does.
@@ -155,9 +162,12 @@ def normalize_parts(
     if over == "none":
         return unexpected, expected
     variance = (probs * expected.square()).sum((1, 2, 3))
-    sums = [unexpected.square().mean(0).sum(), variance.sum(), torch.ones_like(variance).sum()]
-    rest, known, images = reduce(torch.stack(sums))
-    deviation = ((variance if over == "group" else known / images) + rest / images).sqrt() + EPSILON
+    applies = ~rewards.isnan()
+    judged = applies.sum(0) > 1
+    sums = [unexpected.square().sum(), (applies & judged).sum(), variance.sum(), judged.sum()]
+    rest, maps, known, images = reduce(torch.stack(sums))
+    rest, known = rest / maps.clamp(min=1), known / images.clamp(min=1)
+    deviation = ((variance if over == "group" else known) + rest).sqrt() + EPSILON
     deviation = deviation.view(-1, 1, 1)
     return unexpected / deviation, expected / deviation[:, None]
 

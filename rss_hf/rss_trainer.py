@@ -147,7 +147,9 @@ class RSSTrainer(SegmentationTrainer):
             noise, power = unexpected.square().mean(), raw_advantages.square().mean()
             self._add("explained_variance", (1 - noise / power).where(power > 0, torch.nan))
             raw_advantages, credit = unexpected, None
-            advantages, expected = normalize_parts(unexpected, expected, policy.probs, over, self._sum_processes)
+            advantages, expected = normalize_parts(
+                unexpected, expected, total, policy.probs, over, self._sum_processes
+            )
             weights = action_weights(actions, advantages, policy.num_actions)
             weights = weights + policy.probs * expected / expected[:, 0].numel()
         else:

@@ -77,7 +77,7 @@ def test_a_control_variate_is_unbiased_whatever_it_expects(num_samples, over, sc
     gradient = 0
     for weight, a in zip(p, actions.unsqueeze(2).unbind(1), strict=True):
         unexpected, expected = control_variate(scale * reward_of(a), a, probs, values)
-        normalized = normalize_parts(unexpected, expected, probs, over, torch.Tensor.clone)
+        normalized = normalize_parts(unexpected, expected, reward_of(a), probs, over, torch.Tensor.clone)
         # for any normalisation both parts are divided by one number
         unit = normalized[1].norm() / expected.norm()
         torch.testing.assert_close(normalized[0], unexpected * unit)
@@ -106,18 +106,24 @@ def test_what_is_expected_rightly_leaves_no_noise():
     unexpected, expected = control_variate(rewards[..., None, None], actions, probs, maps)
     torch.testing.assert_close(unexpected, torch.zeros_like(unexpected))
     one = (probs * expected.square()).sum((1, 2, 3))[0]
-    _, normalized = normalize_parts(unexpected, expected, probs, "group", torch.Tensor.clone)
+    _, normalized = normalize_parts(unexpected, expected, rewards[..., None, None], probs, "group", torch.Tensor.clone)
     torch.testing.assert_close(normalized, expected / one.sqrt(), rtol=1e-5, atol=0)  # but for EPSILON
 
 
 def test_parts_are_normalized_over_processes_as_over_their_union():
     generator = torch.Generator().manual_seed(2)
     unexpected, expected = torch.randn(4, 6, 1, 1, generator=generator), torch.randn(6, 3, 2, 2, generator=generator)
+    rewards = torch.zeros(4, 6, 1, 1)
+    rewards[1:, 0] = rewards[0, 5] = torch.nan  # an image that is not judged, and a map of another
+    unexpected = unexpected.where(~rewards.isnan(), 0)
+    unexpected[:, 0] = 0
     expected = expected * torch.arange(6).view(-1, 1, 1, 1)
     probs = torch.randn(6, 3, 2, 2, generator=generator).softmax(1)
     for over in ("batch", "group"):
-        whole = normalize_parts(unexpected, expected, probs, over, torch.Tensor.clone)
-        parts = [(unexpected[:, half], expected[half], probs[half]) for half in (slice(2), slice(2, 6))]
+        whole = normalize_parts(unexpected, expected, rewards, probs, over, torch.Tensor.clone)
+        parts = [
+            (unexpected[:, half], expected[half], rewards[:, half], probs[half]) for half in (slice(2), slice(2, 6))
+        ]
         reduce = Mock(side_effect=torch.Tensor.clone)
         for part in parts:
             normalize_parts(*part, over, reduce)
@@ -125,7 +131,7 @@ def test_parts_are_normalized_over_processes_as_over_their_union():
         got = [normalize_parts(*part, over, Mock(return_value=both)) for part in parts]
         torch.testing.assert_close(torch.cat([part for part, _ in got], 1), whole[0])
         torch.testing.assert_close(torch.cat([part for _, part in got]), whole[1])
-    by_image = (probs * expected.square()).sum((1, 2, 3)) + unexpected.square().mean()
+    by_image = (probs * expected.square()).sum((1, 2, 3)) + unexpected.square().sum() / 19
     torch.testing.assert_close(whole[1], expected / by_image.sqrt().view(-1, 1, 1, 1), rtol=1e-5, atol=1e-6)
 
 
