@@ -84,6 +84,8 @@ def test_pixels_are_found_again(scale_range):
         assert torch.equal(found, example["labels"])
         padded += (positions < 0).sum()
     assert padded > 0
+    unlabelled = SegmentationDataset(rows.remove_columns("mask"), examples.transform, positions=True)[index]
+    assert torch.equal(unlabelled["image_positions"], positions) and "labels" not in unlabelled
 
 
 def test_no_other_random_state_is_touched(monkeypatch):

@@ -43,6 +43,7 @@ class SegmentationDataset(Dataset):
             Not negative.
         positions (`bool`, *optional*, defaults to `False`):
             Also say which image it is and where in it each pixel was, for credits that remember what was judged.
+            `transform` is then given a mask (2, h, w) int64, class ids and places, or only the latter: (1, h, w).
 
     Raises:
         `ValueError`: no column `image`, or columns called as the tensors made here.
@@ -79,13 +80,13 @@ class SegmentationDataset(Dataset):
         row = self.dataset[index]
         seeds, where = (self.seed, self.epoch.item(), index), row_name(row, index)
         image, mask = open_row(row, where)
-        example = make_example(row, image, mask, self.transform, seeds)
-        if self.positions:
-            example |= {
-                "image_index": torch.tensor(index),
-                "image_positions": find_positions(image, self.transform, seeds),
-            }
-        return example
+        if not self.positions:
+            return make_example(row, image, mask, self.transform, seeds)
+        example = make_example(row, image, add_positions(image, mask), self.transform, seeds)
+        *labels, places = example.pop("labels")
+        positions = torch.where(places == VOID, -1, places - VOID - 1)
+        example |= {"image_index": torch.tensor(index), "image_positions": positions}
+        return example | ({"labels": labels[0]} if labels else {})
 
 
 class StreamingSegmentationDataset(IterableDataset):
@@ -172,12 +173,11 @@ def make_example(
     return example
 
 
-def find_positions(image: tv_tensors.Image, transform: Transform, seeds: Sequence[int]) -> torch.Tensor:
-    """Where in the image each pixel of its example was, (H, W) int64: a mask of places, transformed alike."""
+def add_positions(image: tv_tensors.Image, mask: tv_tensors.Mask | None) -> tv_tensors.Mask:
+    """Class ids, if any, and the place of each pixel, which is never that of padding: (1 or 2, h, w) int64."""
     y, x = (torch.arange(side) * POSITIONS // side for side in image.shape[-2:])
-    places = tv_tensors.Mask(y[:, None] * POSITIONS + x + VOID + 1)  # no place is VOID, the padding of a mask
-    _, places = transform_with_seeds(transform, image, places, seeds)
-    return torch.where(places == VOID, -1, places - VOID - 1)
+    places = y[:, None] * POSITIONS + x + VOID + 1
+    return tv_tensors.Mask(torch.stack([places] if mask is None else [mask.long(), places]))
 
 
 def transform_with_seeds(
