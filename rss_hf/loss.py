@@ -34,11 +34,12 @@ class Experience(NamedTuple):
     Attributes:
         log_probs (`torch.Tensor` of shape `(B, C, h, w)`): of the policy that drew them.
         weights (`torch.Tensor` of shape `(B, C, h, w)`):
-            What each action at each site earned: the [`action_weights`] of the advantages, or what the critic infers.
+            What each action at each site earned: the [`action_weights`] of the advantages, what a critic infers or
+            expects, or both.
         actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps.
         credit (`Callable`):
             The rule, linear, that made advantages of rewards (K, B, 1, 1) or, where `by_site`, (K, B, h, w); None if
-            a critic has a part in the weights, which are then for the policy that drew the samples alone.
+            the weights are a critic's alone, which are for the policy that drew the samples.
         by_site (`bool`): whether the reward is pixel-level.
     """
 

@@ -177,7 +177,6 @@ class RSSConfig(SegmentationConfig):
 
     def _check_critic(self):
         needs = {
-            "num_iterations": (self.num_iterations == 1, "1"),
             "scales": (len(self.scales) == 1, "a single stride"),
             "critic_visits": (self.critic_visits >= 1, "at least 1"),
             "critic_reach": (
@@ -189,6 +188,7 @@ class RSSConfig(SegmentationConfig):
         }
         if self.credit == "critic":
             needs |= {
+                "num_iterations": (self.num_iterations == 1, "1"),
                 "advantage_normalization": (self.advantage_normalization == "none", "'none'"),
                 "confidence_coef": (self.confidence_coef > 0, "above 0, the reward of a map that is right everywhere"),
             }

@@ -146,7 +146,7 @@ class RSSTrainer(SegmentationTrainer):
             unexpected, expected = control_variate(surprise, actions, policy.probs, values)
             noise, power = unexpected.square().mean(), raw_advantages.square().mean()
             self._add("explained_variance", (1 - noise / power).where(power > 0, torch.nan))
-            raw_advantages, credit = unexpected, None
+            raw_advantages = unexpected
             advantages, expected = normalize_parts(
                 unexpected, expected, total, policy.probs, over, self._sum_processes
             )

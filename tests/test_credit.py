@@ -312,6 +312,24 @@ def test_a_reward_of_the_sites_is_learned_exactly():
         assert (gradient.abs().max() < 1e-12) == (way == 1)
 
 
+def test_with_a_control_variate_it_is_learned_in_expectation():
+    """From two maps, whatever the critic says of them: as above, over all pairs of maps that may be drawn."""
+    old, generator = PixelPolicy(toy()), torch.Generator().manual_seed(4)
+    values, guess = torch.randn(2, 1, C, 1, SITES, generator=generator, dtype=torch.float64)
+    pairs, p = enumerate_maps(2)
+    for way in (0.5, 1.0, 1.5):
+        logits = (old.log_probs + way * 0.7 * SITES**0.5 * values).requires_grad_()
+        loss = 0
+        for weight, actions in zip(p, pairs.unsqueeze(2).unbind(1), strict=True):
+            rewards = values.expand(2, *values.shape).gather(2, actions.unsqueeze(2)).sum((2, 3, 4))[..., None, None]
+            unexpected, expected = control_variate(rewards, actions, old.probs, guess)
+            weights = action_weights(actions, unexpected, C) + old.probs * expected / SITES
+            experience = Experience(old.log_probs, weights, actions, leave_one_out, by_site=False)
+            loss = loss + weight * policy_gradient_loss(PixelPolicy(logits), experience, 0.7)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert (gradient.abs().max() < 1e-12) == (way == 1)
+
+
 def test_the_group_of_a_pixel_level_reward_is_a_site():
     rewards = (torch.rand(6, 2, 4, 5) < 0.4).float()
     advantages = leave_one_out(rewards)

@@ -31,7 +31,7 @@ def launch(num_processes, output_dir, *options):
         ("leave_one_out", "2", "batch_log_iou"),
         ("leave_one_out", "1", "running_log_iou"),
         ("critic", "1", "pixel_accuracy"),
-        ("control_variate", "1", "running_log_iou"),
+        ("control_variate", "2", "running_log_iou"),
     ],
 )
 def test_two_processes_are_one(tmp_path, options):
