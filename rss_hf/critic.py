@@ -37,13 +37,15 @@ def gaussian_critic(
     worths: torch.Tensor,
     scores: torch.Tensor,
     reach: float = 1.0,
+    shared: float = 0.0,
 ) -> torch.Tensor:
     """
     What the scores of an image's maps add to the beliefs about it: a Gaussian's posterior mean less its prior mean.
 
     Unknown is z[c, q], whether class c is right at site q. Its prior mean is pi_q(c), its covariance L_q K(q, q')
     L_q'^T: L_q L_q^T = diag(pi_q) - pi_q pi_q^T is that of a class drawn from the beliefs, and K is 1 at a site itself
-    and falls from 1 - 2^-reach with the distance from it, for what leaves a site in doubt is often the same beside it.
+    and falls from 1 - 2^-reach with the distance from it, for what leaves a site in doubt is often the same beside it;
+    not to 0 but to `shared`, if that is above 0, for some doubts, as of what an object is, are those of a whole image.
     A score is the mean, over the map's cells that show the image, of z of their classes at their places, each times
     what its class is worth, and an offset that the maps of a visit share, of which nothing is known.
 
@@ -55,6 +57,7 @@ def gaussian_critic(
         worths (`torch.Tensor` of shape `(B, V, C)`): float, the score of a map of one class that is right everywhere.
         scores (`torch.Tensor` of shape `(B, V, K)`): in units of worths; NaN for a map that was not judged.
         reach (`float`, *optional*, defaults to 1): above 0, how far sites share a doubt, in sites.
+        shared (`float`, *optional*, defaults to 0): in [0, 1), the part of it that all sites of the image share.
 
     Returns:
         `torch.Tensor` of shape `(B, C, h, w)`: float, summing to 0 over C; 0 without scores that differ.
@@ -77,8 +80,10 @@ def gaussian_critic(
     believed = beliefs.flatten(1)[:, None].expand(-1, maps, -1).gather(2, index)
     confidence = torch.zeros_like(own[:, :, 0]).scatter_add_(2, place, amount * believed)  # (B, M, Q)
     own.addcmul_(roots, confidence[:, :, None], value=-1)  # L^T of each map
-    alone = 2.0**-reach
-    both = blur(own.unflatten(-1, (h, w)), reach).flatten(-2).mul_(1 - alone).add_(own, alpha=alone)
+    alone, near = (1 - shared) * 2.0**-reach, (1 - shared) * (1 - 2.0**-reach)
+    both = blur(own.unflatten(-1, (h, w)), reach).flatten(-2).mul_(near).add_(own, alpha=alone)
+    if shared:
+        both.add_(own.sum(-1, keepdim=True), alpha=shared)
     covariance = own.flatten(2) @ both.flatten(2).transpose(1, 2)  # (B, M, M)
 
     # less the mean over the maps of a visit that were judged: the offset drops out

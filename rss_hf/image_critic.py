@@ -69,14 +69,14 @@ class ImageCritic:
         """
         places = self._look(policy, rewards, inputs)
         gain, visible = self._infer(policy, places, inputs, state)
-        expected = posterior(policy.probs, gain)
-        counts = expected_counts(policy.probs, expected, visible)
-        counts = torch.cat([counts, torch.full_like(counts[:1], len(expected))])
+        counts = expected_counts(policy.probs, posterior(policy.probs, gain), visible)
+        counts = torch.cat([counts, torch.full_like(counts[:1], len(gain))])
         intersection, union, images = self.memory.count(self.accelerator.reduce(counts, reduction="sum"))
         iou_worth, iou_cost = (self.iou_weight * part for part in iou_worths(intersection / images, union / images))
         sites = visible.sum((2, 3)).clamp(min=1)  # (B, 1)
         worths = sites * iou_worth + self.other_weight
-        values = ((worths / sites)[..., None, None] * expected - iou_cost[:, None, None]) * visible
+        right = (policy.probs + gain).clamp(0, 1)  # made to sum to 1 it would foresee less
+        values = ((worths / sites)[..., None, None] * right - iou_cost[:, None, None]) * visible
         costs = (iou_cost[actions] * visible[:, 0]).sum((2, 3), keepdim=True)
         self._remember(inputs, actions, places, worths, rewards + costs)
         return values - self.args.confidence_coef * policy.probs / math.prod(policy.grid)
@@ -117,7 +117,8 @@ class ImageCritic:
         early, late = self.args.critic_reach[0], self.args.critic_reach[-1]
         reach = early + (late - early) * min(max(4 * progress - 1, 0), 1)  # it goes over in the second quarter
         visits = None if state.epoch is None else math.floor(state.epoch) + 1  # at most one in each epoch
-        gain = gaussian_critic(**self.memory.read(inputs["image_index"], visits), reach=reach)
+        judged = self.memory.read(inputs["image_index"], visits)
+        gain = gaussian_critic(**judged, reach=reach, shared=self.args.critic_shared)
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
         visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
         return gain.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible, visible

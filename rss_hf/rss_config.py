@@ -30,7 +30,8 @@ class RSSConfig(SegmentationConfig):
     num_samples (`int`, *optional*, defaults to 128):
         K, the action maps drawn and scored for each image and step.
     num_iterations (`int`, *optional*, defaults to 1):
-        Steps in a row on each batch and its samples: only the first of them draws and scores any.
+        Steps in a row on each batch and its samples: only the first of them draws and scores any. 1 for
+        `credit="critic"`.
     eta (`float`, *optional*, defaults to 0.3):
         How far the policy may move in the steps of a batch, where `num_iterations` is above 1: the log-ratio of a map
         is regressed on eta sqrt(N) times its advantage, for a pixel-level reward that of a site on eta times its own.
@@ -58,6 +59,9 @@ class RSSConfig(SegmentationConfig):
         For either critic: how far sites share a doubt, in sites. Of two numbers the first holds until a quarter of
         training, the second from the middle on, and in between it goes from one to the other. Further, scores say
         more of each site, and what they get wrong is smoother.
+    critic_shared (`float`, *optional*, defaults to 0):
+        For either critic: the part of a doubt that all sites of an image share, at least 0 and below 1. Where an image
+        is of one object, half of it tells much of what further maps will score.
     exploration_coef (`float`, *optional*, defaults to 0):
         For `credit="critic"`, which does not ask that maps be the policy's own: from a quarter of training on they are
         drawn from pi(c) / p(c)^exploration_coef, normalised at each site, p(c) being the batch's mean of pi(c). With
@@ -113,6 +117,7 @@ class RSSConfig(SegmentationConfig):
         default_factory=lambda: [1.0],
         metadata={"help": "How far sites share a doubt, in sites; of two numbers, early and from the middle on."},
     )
+    critic_shared: float = field(default=0.0, metadata={"help": "The part of a doubt that a whole image shares."})
     exploration_coef: float = field(
         default=0.0, metadata={"help": "Draw maps from pi / p(c)^this, from a quarter of training on; critic only."}
     )
@@ -154,6 +159,7 @@ class RSSConfig(SegmentationConfig):
             self._check_critic()
         for name, default, credits in (
             ("critic_reach", [1.0], MEMORIZING),
+            ("critic_shared", 0, MEMORIZING),
             ("expected_iou_coef", 0, ("critic",)),
             ("exploration_coef", 0, ("critic",)),
         ):
@@ -183,6 +189,7 @@ class RSSConfig(SegmentationConfig):
                 len(self.critic_reach) in (1, 2) and min(self.critic_reach) >= 1,
                 "one number or two, at least 1",
             ),
+            "critic_shared": (0 <= self.critic_shared < 1, "at least 0 and below 1"),
             "expected_iou_coef": (self.expected_iou_coef >= 0, "at least 0"),
             "exploration_coef": (self.exploration_coef >= 0, "at least 0"),
         }

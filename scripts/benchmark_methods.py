@@ -128,7 +128,7 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, leave-one-out": PLAIN | FOUR,
     "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, control variate": CONTROLLED | FOUR,
-    "K=4, control variate, 4 steps each": CONTROLLED | FOUR | {"num_iterations": 4},
+    "K=4, control variate, 4 steps each": CONTROLLED | FOUR | {"critic_shared": 0.5, "num_iterations": 4},
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},

@@ -20,8 +20,8 @@ def scene(batch_size=2, classes=3, visits=2, samples=4, grid=(2, 3), seed=0):
     return beliefs, actions, places, worths, scores, labels
 
 
-@pytest.mark.parametrize("reach, valued", [(1, False), (2.5, False), (2.5, True)])
-def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued):
+@pytest.mark.parametrize("reach, valued, shared", [(1, False, 0), (2.5, False, 0), (2.5, True, 0), (2.5, False, 0.4)])
+def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued, shared):
     """Site by site and map by map; an offset of a visit has a variance of 1e6 instead of an infinite one."""
     beliefs, actions, places, worths, scores, labels = scene()
     places = places.clone()
@@ -30,7 +30,7 @@ def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued):
         worths = torch.tensor([[1.0, 4.0, 0.5], [30.0, 20.0, 10.0]]).double().expand(2, 2, 3)
         right = (actions == labels[:, None, None]) * worths[:, :, None].expand(2, 2, 4, 3).gather(3, actions)
         scores = (right * (places >= 0)[:, :, None]).sum(3) / (places >= 0).sum(2)[:, :, None]
-    got = gaussian_critic(beliefs, actions, places, worths, scores, reach)
+    got = gaussian_critic(beliefs, actions, places, worths, scores, reach, shared)
     share = 1 - 2**-reach
     for image in range(2):
         prior = beliefs[image].flatten(1)  # (3, 6)
@@ -41,6 +41,7 @@ def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued):
             for q in range(6):
                 distance = (p // 3 - q // 3) ** 2 + (p % 3 - q % 3) ** 2
                 near = (1 - share) * (p == q) + share * torch.tensor(-distance / (2 * reach**2)).double().exp()
+                near = shared + (1 - shared) * near
                 covariance[3 * p : 3 * p + 3, 3 * q : 3 * q + 3] = near * factors[p] @ factors[q].T
         maps = torch.zeros(8, 18, dtype=torch.float64)
         for k in range(8):

@@ -143,6 +143,7 @@ def test_the_critic_accumulates_alike(new_policy, tmp_path, credit):
         {"critic_visits": 0},
         {"critic_reach": [0.5]},
         {"critic_reach": [1.0, 2.0, 4.0]},
+        {"critic_shared": 1.0},
         {"expected_iou_coef": -1.0},
         {"exploration_coef": -1.0},
     ],
@@ -153,7 +154,8 @@ def test_the_critic_cannot_be_asked_so(options, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("critic_reach", [1.5]), ("expected_iou_coef", 1.5), ("exploration_coef", 1.5)]
+    "name, value",
+    [("critic_reach", [1.5]), ("critic_shared", 1.5), ("expected_iou_coef", 1.5), ("exploration_coef", 1.5)],
 )
 def test_what_is_the_critics_needs_a_critic(name, value, tmp_path):
     with pytest.raises(ValueError, match=rf"{name}=\[?1.5\]? .* needs credit=.*'critic', not 'leave_one_out'"):
