@@ -40,6 +40,7 @@ THIRTY_TWO = {"reward_funcs": ["mean_iou"], "num_samples": 32, "scales": [4]}
 EIGHT_EACH = THIRTY_TWO | {"num_iterations": 8, "save_steps": 200}
 RUNNING = {"reward_funcs": ["running_log_iou"]}
 FOUR = {"num_samples": 4, "scales": [4]}
+EIGHT = {"num_samples": 8, "scales": [4]}
 CALIBRATED = {
     "reward_funcs": ["batch_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 6],
@@ -129,6 +130,10 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, control variate": CONTROLLED | FOUR,
     "K=4, control variate, 4 steps each": CONTROLLED | FOUR | {"critic_shared": 0.5, "num_iterations": 4},
+    "K=8, leave-one-out": PLAIN | EIGHT,
+    "K=8, control variate, 6 steps each": CONTROLLED
+    | EIGHT
+    | {"critic_shared": 0.5, "num_iterations": 6, "save_steps": 300, "eval_steps": 150},
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},
@@ -164,7 +169,7 @@ SUITES = {
         "both rewards",
         "pixel-level",
     ],
-    "few": ["cross-entropy", *(name for name in METHODS if name == "K=4" or name.startswith("K=4,"))],
+    "few": ["cross-entropy", *(n for n in METHODS if n == "K=4" or n.startswith(("K=4,", "K=8,")))],
     "methods": ["cross-entropy", "pixel-level", "image-level", "REINFORCE", "leave-one-out", "GRPO-style"],
     "parts": ["leave-one-out", *(name for name in METHODS if name.startswith("+")), "image-level"],
     "samples": ["cross-entropy", *(f"K={k}" for k in (2, 4, 8, 16, 32)), "image-level"],
