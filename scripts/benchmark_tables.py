@@ -105,7 +105,8 @@ def plot_curves(runs: pd.DataFrame, methods: list[str], title: str, path: Path, 
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     axis = figure.subplots()
-    for index, method in enumerate(methods):
+    shown = set(runs["method"])
+    for index, method in enumerate(name for name in methods if name in shown):
         best = best_rate(runs[runs["method"] == method])
         for number, run in enumerate(best.to_dict("records")):
             style = {"color": colormaps["tab20"](index), "label": method if number == 0 else None}
