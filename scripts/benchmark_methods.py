@@ -41,6 +41,7 @@ EIGHT_EACH = THIRTY_TWO | {"num_iterations": 8, "save_steps": 200}
 RUNNING = {"reward_funcs": ["running_log_iou"]}
 FOUR = {"num_samples": 4, "scales": [4]}
 EIGHT = {"num_samples": 8, "scales": [4]}
+SIX_EACH = {"num_iterations": 6, "save_steps": 300, "eval_steps": 150}
 CALIBRATED = {
     "reward_funcs": ["batch_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 6],
@@ -131,9 +132,8 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, control variate": CONTROLLED | FOUR,
     "K=4, control variate, 4 steps each": CONTROLLED | FOUR | {"critic_shared": 0.5, "num_iterations": 4},
     "K=8, leave-one-out": PLAIN | EIGHT,
-    "K=8, control variate, 6 steps each": CONTROLLED
-    | EIGHT
-    | {"critic_shared": 0.5, "num_iterations": 6, "save_steps": 300, "eval_steps": 150},
+    "K=8, control variate, 6 steps each": CONTROLLED | EIGHT | SIX_EACH | {"critic_shared": 0.5},
+    "K=8, half calibrated, 6 steps each": HALF_CALIBRATED | BY_IMAGE | EIGHT | SIX_EACH,
     **{f"grid {128 // stride}": {"scales": [stride]} for stride in (8, 4, 2, 1)},
     "PSR 16 to 128": {"scales": [8, 4, 2, 1]},
     "PSD, grid 128": PSD | {"scales": [1]},
