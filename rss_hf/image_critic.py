@@ -116,7 +116,9 @@ class ImageCritic:
         progress = state.global_step / max(state.max_steps, 1)
         early, late = self.args.critic_reach[0], self.args.critic_reach[-1]
         reach = early + (late - early) * min(max(4 * progress - 1, 0), 1)  # it goes over in the second quarter
-        visits = None if state.epoch is None else math.floor(state.epoch) + 1  # at most one in each epoch
+        # one in each epoch, but that several processes even out its last batch with some images once more
+        counted = state.epoch is not None and self.accelerator.num_processes == 1
+        visits = math.floor(state.epoch) + 1 if counted else None
         judged = self.memory.read(inputs["image_index"], visits)
         gain = gaussian_critic(**judged, reach=reach, shared=self.args.critic_shared)
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
