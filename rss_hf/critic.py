@@ -29,6 +29,13 @@ def blur(maps: torch.Tensor, reach: float) -> torch.Tensor:
     return kernel(maps.shape[-2]) @ maps @ kernel(maps.shape[-1])
 
 
+def spread(maps: torch.Tensor, reach: float, shared: float = 0.0) -> torch.Tensor:
+    """K of [`gaussian_critic`] times `maps` (..., h, w), whose sites it mixes."""
+    alone, near = (1 - shared) * 2.0**-reach, (1 - shared) * (1 - 2.0**-reach)
+    mixed = blur(maps, reach).mul_(near).add_(maps, alpha=alone)
+    return mixed.add_(maps.sum((-2, -1), keepdim=True), alpha=shared) if shared else mixed
+
+
 @torch.no_grad()
 def gaussian_critic(
     beliefs: torch.Tensor,
@@ -38,7 +45,8 @@ def gaussian_critic(
     scores: torch.Tensor,
     reach: float = 1.0,
     shared: float = 0.0,
-) -> torch.Tensor:
+    credit_reach: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     What the scores of an image's maps add to the beliefs about it: a Gaussian's posterior mean less its prior mean.
 
@@ -49,6 +57,11 @@ def gaussian_critic(
     A score is the mean, over the map's cells that show the image, of z of their classes at their places, each times
     what its class is worth, and an offset that the maps of a visit share, of which nothing is known.
 
+    The posterior mean is the best guess, and as a teacher it has a fault: what is known of a site is spread to its
+    neighbours, so that it is what is true but blurred, and that is the same in each image. The weights of the scores
+    are one thing, though, and K, which spreads them, another: with a K of less reach for the latter alone, details
+    count nearly as much as areas do, and what far sites told is still taken off the noise.
+
     Args:
         beliefs (`torch.Tensor` of shape `(B, C, h, w)`): float, in [0, 1], summing to 1 over C; of the whole image.
         actions (`torch.Tensor` of shape `(B, V, K, N)`): int64 in [0, C), K maps for each of V visits to an image.
@@ -58,9 +71,12 @@ def gaussian_critic(
         scores (`torch.Tensor` of shape `(B, V, K)`): in units of worths; NaN for a map that was not judged.
         reach (`float`, *optional*, defaults to 1): above 0, how far sites share a doubt, in sites.
         shared (`float`, *optional*, defaults to 0): in [0, 1), the part of it that all sites of the image share.
+        credit_reach (`float`, *optional*, defaults to `reach` and `shared`):
+            The reach, with nothing shared, of the K that spreads what is taught.
 
     Returns:
-        `torch.Tensor` of shape `(B, C, h, w)`: float, summing to 0 over C; 0 without scores that differ.
+        what the beliefs gain and what is to be taught, `(B, C, h, w)` float, summing to 0 over C; 0 where no scores
+        differ.
     """
     (batch_size, classes, h, w), (_, visits, samples, _) = beliefs.shape, actions.shape
     sites, maps = h * w, visits * samples
@@ -79,12 +95,8 @@ def gaussian_critic(
     own = own.view(batch_size, maps, classes, sites).mul_(roots)
     believed = beliefs.flatten(1)[:, None].expand(-1, maps, -1).gather(2, index)
     confidence = torch.zeros_like(own[:, :, 0]).scatter_add_(2, place, amount * believed)  # (B, M, Q)
-    own.addcmul_(roots, confidence[:, :, None], value=-1)  # L^T of each map
-    alone, near = (1 - shared) * 2.0**-reach, (1 - shared) * (1 - 2.0**-reach)
-    both = blur(own.unflatten(-1, (h, w)), reach).flatten(-2).mul_(near).add_(own, alpha=alone)
-    if shared:
-        both.add_(own.sum(-1, keepdim=True), alpha=shared)
-    covariance = own.flatten(2) @ both.flatten(2).transpose(1, 2)  # (B, M, M)
+    own = own.addcmul_(roots, confidence[:, :, None], value=-1).unflatten(-1, (h, w))  # L^T of each map
+    covariance = own.flatten(2) @ spread(own, reach, shared).flatten(2).transpose(1, 2)  # (B, M, M)
 
     # less the mean over the maps of a visit that were judged: the offset drops out
     judged = (~scores.isnan()).to(roots.dtype)
@@ -100,8 +112,14 @@ def gaussian_critic(
     noise = NOISE * torch.eye(maps, device=unit.device, dtype=unit.dtype)
     factor, _ = torch.linalg.cholesky_ex(covariance / unit + noise)  # unlike `solve`, does not wait for the device
     weights = centring @ torch.cholesky_solve(surprise / unit, factor)
-    gain = torch.einsum("bm,bmcq->bcq", weights[..., 0], both)[:, None]
-    return (roots * (gain - roots * (roots * gain).sum(2, keepdim=True))).view(beliefs.shape)
+    told = torch.einsum("bm,bmchw->bchw", weights[..., 0], own)
+
+    def in_probability(mixed: torch.Tensor) -> torch.Tensor:  # L of it
+        root = beliefs.sqrt()
+        return root * (mixed - root * (root * mixed).sum(1, keepdim=True))
+
+    gain = in_probability(spread(told, reach, shared))
+    return gain, gain if credit_reach is None else in_probability(spread(told, credit_reach))
 
 
 @torch.no_grad()

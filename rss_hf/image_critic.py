@@ -45,10 +45,10 @@ class ImageCritic:
         rewards: torch.Tensor,
         inputs: dict[str, Any],
         state: TrainerState,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        What each class at each site gains in probability (B, C, h, w), from all maps of the images that were judged,
-        these among them, and which sites show the image (B, 1, h, w).
+        From all maps of the images that were judged, these among them: what each class at each site gains in
+        probability and what of it is to be taught (B, C, h, w), and which sites show the image (B, 1, h, w).
         """
         places = self._look(policy, rewards, inputs)
         worths = torch.full_like(policy.probs[:, :, 0, 0], self.args.confidence_coef)
@@ -68,7 +68,7 @@ class ImageCritic:
         the images that were judged before; these are then remembered too.
         """
         places = self._look(policy, rewards, inputs)
-        gain, visible = self._infer(policy, places, inputs, state)
+        gain, _, visible = self._infer(policy, places, inputs, state)
         counts = expected_counts(policy.probs, posterior(policy.probs, gain), visible)
         counts = torch.cat([counts, torch.full_like(counts[:1], len(gain))])
         intersection, union, images = self.memory.count(self.accelerator.reduce(counts, reduction="sum"))
@@ -111,7 +111,7 @@ class ImageCritic:
         visit = (inputs["image_index"], actions.flatten(2).transpose(0, 1), places, worths, rewards[..., 0, 0].T)
         self.memory.write(*self._gather(*visit))
 
-    def _infer(self, policy, places, inputs, state) -> tuple[torch.Tensor, torch.Tensor]:
+    def _infer(self, policy, places, inputs, state) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """As `gain`, from what is remembered."""
         progress = state.global_step / max(state.max_steps, 1)
         early, late = self.args.critic_reach[0], self.args.critic_reach[-1]
@@ -120,10 +120,13 @@ class ImageCritic:
         counted = state.epoch is not None and self.accelerator.num_processes == 1
         visits = math.floor(state.epoch) + 1 if counted else None
         judged = self.memory.read(inputs["image_index"], visits)
-        gain = gaussian_critic(**judged, reach=reach, shared=self.args.critic_shared)
+        inferred = gaussian_critic(
+            **judged, reach=reach, shared=self.args.critic_shared, credit_reach=self.args.credit_reach
+        )
         index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
         visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
-        return gain.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible, visible
+        in_view = (part.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible for part in inferred)
+        return *in_view, visible
 
     def _gather(self, *parts: torch.Tensor) -> list[torch.Tensor]:
         return [self.accelerator.gather(part.contiguous()) for part in parts]

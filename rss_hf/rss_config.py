@@ -59,6 +59,9 @@ class RSSConfig(SegmentationConfig):
         For either critic: how far sites share a doubt, in sites. Of two numbers the first holds until a quarter of
         training, the second from the middle on, and in between it goes from one to the other. Further, scores say
         more of each site, and what they get wrong is smoother.
+    credit_reach (`float`, *optional*, defaults to `critic_reach`):
+        For `credit="critic"`: how far what scores say of a site is credited to its neighbours, in sites. Below
+        `critic_reach`, a far reach takes noise off and does not blur what is taught.
     critic_shared (`float`, *optional*, defaults to 0):
         For either critic: the part of a doubt that all sites of an image share, at least 0 and below 1. Where an image
         is of one object, half of it tells much of what further maps will score.
@@ -118,6 +121,9 @@ class RSSConfig(SegmentationConfig):
         metadata={"help": "How far sites share a doubt, in sites; of two numbers, early and from the middle on."},
     )
     critic_shared: float = field(default=0.0, metadata={"help": "The part of a doubt that a whole image shares."})
+    credit_reach: float | None = field(
+        default=None, metadata={"help": "How far credit is spread to neighbours, in sites; if not given critic_reach."}
+    )
     exploration_coef: float = field(
         default=0.0, metadata={"help": "Draw maps from pi / p(c)^this, from a quarter of training on; critic only."}
     )
@@ -160,6 +166,7 @@ class RSSConfig(SegmentationConfig):
         for name, default, credits in (
             ("critic_reach", [1.0], MEMORIZING),
             ("critic_shared", 0, MEMORIZING),
+            ("credit_reach", None, ("critic",)),
             ("expected_iou_coef", 0, ("critic",)),
             ("exploration_coef", 0, ("critic",)),
         ):
@@ -190,6 +197,7 @@ class RSSConfig(SegmentationConfig):
                 "one number or two, at least 1",
             ),
             "critic_shared": (0 <= self.critic_shared < 1, "at least 0 and below 1"),
+            "credit_reach": (self.credit_reach is None or self.credit_reach > 0, "above 0"),
             "expected_iou_coef": (self.expected_iou_coef >= 0, "at least 0"),
             "exploration_coef": (self.exploration_coef >= 0, "at least 0"),
         }

@@ -127,12 +127,12 @@ class RSSTrainer(SegmentationTrainer):
         rewards = self.reward_set(actions, policy.num_actions, size, references, trainer_state=self.state, **columns)
         total = self.reward_set.total(rewards)
         if self.args.credit == "critic":
-            gain, visible = self._critic.gain(policy, actions, total, inputs, self.state)
-            self._record(rewards, total, gain, policy.grid, stride)
+            gain, taught, visible = self._critic.gain(policy, actions, total, inputs, self.state)
+            self._record(rewards, total, taught, policy.grid, stride)
             if progress >= 0.5 and self.args.expected_iou_coef:
                 iou_gain = expected_iou_gain(policy.probs, gain, visible, self._sum_processes)
-                gain = gain + self.args.expected_iou_coef * iou_gain
-            return Experience(policy.log_probs, gain / gain[:, 0].numel(), actions, credit=None, by_site=False)
+                taught = taught + self.args.expected_iou_coef * iou_gain
+            return Experience(policy.log_probs, taught / taught[:, 0].numel(), actions, credit=None, by_site=False)
         surprise = total
         if self.args.confidence_coef:
             probs = policy.log_prob(actions).exp()

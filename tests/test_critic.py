@@ -20,8 +20,23 @@ def scene(batch_size=2, classes=3, visits=2, samples=4, grid=(2, 3), seed=0):
     return beliefs, actions, places, worths, scores, labels
 
 
-@pytest.mark.parametrize("reach, valued, shared", [(1, False, 0), (2.5, False, 0), (2.5, True, 0), (2.5, False, 0.4)])
-def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued, shared):
+def written_out(factors, reach, shared):
+    """The covariance of (site, class) on a grid of 2 x 3, L_q K(q, q') L_q'^T."""
+    covariance, share = torch.zeros(18, 18, dtype=torch.float64), 1 - 2**-reach
+    for p in range(6):
+        for q in range(6):
+            distance = (p // 3 - q // 3) ** 2 + (p % 3 - q % 3) ** 2
+            near = (1 - share) * (p == q) + share * torch.tensor(-distance / (2 * reach**2)).double().exp()
+            near = shared + (1 - shared) * near
+            covariance[3 * p : 3 * p + 3, 3 * q : 3 * q + 3] = near * factors[p] @ factors[q].T
+    return covariance
+
+
+@pytest.mark.parametrize(
+    "reach, valued, shared, credit_reach",
+    [(1, False, 0, None), (2.5, False, 0, 1.5), (2.5, True, 0, None), (2.5, False, 0.4, None), (2.5, True, 0.4, 1)],
+)
+def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued, shared, credit_reach):
     """Site by site and map by map; an offset of a visit has a variance of 1e6 instead of an infinite one."""
     beliefs, actions, places, worths, scores, labels = scene()
     places = places.clone()
@@ -30,19 +45,12 @@ def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued, shared):
         worths = torch.tensor([[1.0, 4.0, 0.5], [30.0, 20.0, 10.0]]).double().expand(2, 2, 3)
         right = (actions == labels[:, None, None]) * worths[:, :, None].expand(2, 2, 4, 3).gather(3, actions)
         scores = (right * (places >= 0)[:, :, None]).sum(3) / (places >= 0).sum(2)[:, :, None]
-    got = gaussian_critic(beliefs, actions, places, worths, scores, reach, shared)
-    share = 1 - 2**-reach
+    gain, taught = gaussian_critic(beliefs, actions, places, worths, scores, reach, shared, credit_reach)
     for image in range(2):
         prior = beliefs[image].flatten(1)  # (3, 6)
         root = prior.sqrt()
         factors = [torch.diag(root[:, q]) @ (torch.eye(3) - torch.outer(root[:, q], root[:, q])) for q in range(6)]
-        covariance = torch.zeros(18, 18, dtype=torch.float64)  # of (site, class)
-        for p in range(6):
-            for q in range(6):
-                distance = (p // 3 - q // 3) ** 2 + (p % 3 - q % 3) ** 2
-                near = (1 - share) * (p == q) + share * torch.tensor(-distance / (2 * reach**2)).double().exp()
-                near = shared + (1 - shared) * near
-                covariance[3 * p : 3 * p + 3, 3 * q : 3 * q + 3] = near * factors[p] @ factors[q].T
+        covariance = written_out(factors, reach, shared)
         maps = torch.zeros(8, 18, dtype=torch.float64)
         for k in range(8):
             for cell in range(6):
@@ -56,17 +64,19 @@ def test_it_is_the_posterior_of_the_gaussian_written_out(reach, valued, shared):
         visits = torch.block_diag(*[torch.ones(4, 4).double()] * 2)
         total = maps @ covariance @ maps.T + unit * (NOISE * torch.eye(8) + 1e6 * visits)
         surprise = scores[image].flatten() / scale - maps @ prior.T.flatten()
-        expected = covariance @ maps.T @ torch.linalg.solve(total, surprise)
-        torch.testing.assert_close(got[image].flatten(1).T.flatten(), expected, rtol=1e-4, atol=1e-6)
+        told = maps.T @ torch.linalg.solve(total, surprise)
+        spread = covariance if credit_reach is None else written_out(factors, credit_reach, 0)
+        for got, expected in ((gain, covariance @ told), (taught, spread @ told)):
+            torch.testing.assert_close(got[image].flatten(1).T.flatten(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_enough_maps_give_the_labels_away():
     """40 numbers for 6 sites of 3 classes; every map seen before is worth as much as a new one."""
     beliefs, actions, places, worths, scores, labels = scene(visits=10)
-    gain = gaussian_critic(beliefs, actions, places, worths, scores)
+    gain, _ = gaussian_critic(beliefs, actions, places, worths, scores)
     assert ((beliefs + gain).flatten(2).argmax(1) == labels).all()
     assert not (beliefs.flatten(2).argmax(1) == labels).all()
-    few = gaussian_critic(beliefs, actions[:, :1], places[:, :1], worths[:, :1], scores[:, :1])
+    few, _ = gaussian_critic(beliefs, actions[:, :1], places[:, :1], worths[:, :1], scores[:, :1])
     wrong = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).view(beliefs.shape) - beliefs
     assert (wrong - gain).square().sum() < (wrong - few).square().sum() < wrong.square().sum()
 
@@ -75,22 +85,20 @@ def test_what_was_expected_but_for_an_offset_teaches_nothing():
     beliefs, actions, places, worths, _, _ = scene()
     expected = beliefs.flatten(2)[:, None, None].expand(2, 2, 4, 3, 6).gather(3, actions[:, :, :, None]).mean((3, 4))
     offset = torch.tensor([0.3, -2.0])[None, :, None]
-    torch.testing.assert_close(
-        gaussian_critic(beliefs, actions, places, worths, expected + offset), torch.zeros_like(beliefs)
-    )
+    gain, _ = gaussian_critic(beliefs, actions, places, worths, expected + offset)
+    torch.testing.assert_close(gain, torch.zeros_like(beliefs))
 
 
 def test_maps_that_were_not_judged_do_not_count():
     beliefs, actions, places, worths, scores, _ = scene(visits=3)
     scores[:, 1, 2:], scores[:, 2] = torch.nan, torch.nan
-    got = gaussian_critic(beliefs, actions, places, worths, scores)
+    got, _ = gaussian_critic(beliefs, actions, places, worths, scores)
     actions[:, 1, 2:], actions[:, 2], places = 0, 0, places.clone()
     places[:, 2] = VOID_SITE
-    assert torch.equal(gaussian_critic(beliefs, actions, places, worths, scores), got)
-    assert torch.equal(
-        gaussian_critic(beliefs, actions, places, worths, torch.full_like(scores, torch.nan)), beliefs * 0
-    )
-    first = gaussian_critic(beliefs, actions[:, :2, :2], places[:, :2], worths[:, :2], scores[:, :2, :2])
+    assert torch.equal(gaussian_critic(beliefs, actions, places, worths, scores)[0], got)
+    nothing, _ = gaussian_critic(beliefs, actions, places, worths, torch.full_like(scores, torch.nan))
+    assert torch.equal(nothing, beliefs * 0)
+    first, _ = gaussian_critic(beliefs, actions[:, :2, :2], places[:, :2], worths[:, :2], scores[:, :2, :2])
     assert got.abs().max() > 0.01 and not torch.allclose(got, first)
 
 

@@ -144,6 +144,7 @@ def test_the_critic_accumulates_alike(new_policy, tmp_path, credit):
         {"critic_reach": [0.5]},
         {"critic_reach": [1.0, 2.0, 4.0]},
         {"critic_shared": 1.0},
+        {"credit_reach": 0.0},
         {"expected_iou_coef": -1.0},
         {"exploration_coef": -1.0},
     ],
@@ -155,7 +156,13 @@ def test_the_critic_cannot_be_asked_so(options, tmp_path):
 
 @pytest.mark.parametrize(
     "name, value",
-    [("critic_reach", [1.5]), ("critic_shared", 1.5), ("expected_iou_coef", 1.5), ("exploration_coef", 1.5)],
+    [
+        ("critic_reach", [1.5]),
+        ("critic_shared", 1.5),
+        ("credit_reach", 1.5),
+        ("expected_iou_coef", 1.5),
+        ("exploration_coef", 1.5),
+    ],
 )
 def test_what_is_the_critics_needs_a_critic(name, value, tmp_path):
     with pytest.raises(ValueError, match=rf"{name}=\[?1.5\]? .* needs credit=.*'critic', not 'leave_one_out'"):
@@ -206,6 +213,14 @@ def test_the_critic_looks_further_and_for_rare_classes_when_it_knows_some(new_po
     assert further[2][1] == plain[2][1] != exploring[2][1]  # the maps are the policy's, what they teach is not
     assert further[2][0] != pytest.approx(plain[2][0], rel=1e-2)
     assert far[0][1] == plain[0][1] and far[0][0] != pytest.approx(plain[0][0], rel=1e-2)  # from the first step on
+
+
+def test_credit_is_spread_by_a_reach_of_its_own(new_policy, tmp_path):
+    options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "max_steps": 1, "logging_steps": 1, "critic_reach": [3.0]}
+    runs = [train(new_policy(), tmp_path, credit_reach=reach, **options) for reach in (None, 3.0, 1.0)]
+    ((grad_norm, reward),), same, near = (logged(run, "grad_norm", "reward") for run in runs)
+    assert same == [[grad_norm, reward]]
+    assert near[0][1] == reward and near[0][0] != pytest.approx(grad_norm, rel=1e-2)
 
 
 def test_the_iou_that_the_critic_expects_counts_in_the_second_half(new_policy, tmp_path):
