@@ -131,6 +131,10 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, leave-one-out, mean_iou": PLAIN | FOUR | {"reward_funcs": ["mean_iou"]},
     "K=4, control variate": CONTROLLED | FOUR,
     "K=4, control variate, 4 steps each": CONTROLLED | FOUR | {"critic_shared": 0.5, "num_iterations": 4},
+    "K=4, critic, 1000 images, reach 4, credit 1": CRITIC
+    | FOUR
+    | {"max_train_samples": 1000, "critic_reach": [4], "credit_reach": 1}
+    | EXPECTED_IOU,
     "K=8, leave-one-out": PLAIN | EIGHT,
     "K=8, control variate, 6 steps each": CONTROLLED | EIGHT | SIX_EACH | {"critic_shared": 0.5},
     "K=8, half calibrated, 6 steps each": HALF_CALIBRATED | BY_IMAGE | EIGHT | SIX_EACH,
