@@ -57,10 +57,9 @@ def gaussian_critic(
     A score is the mean, over the map's cells that show the image, of z of their classes at their places, each times
     what its class is worth, and an offset that the maps of a visit share, of which nothing is known.
 
-    The posterior mean is the best guess, and as a teacher it has a fault: what is known of a site is spread to its
-    neighbours, so that it is what is true but blurred, and that is the same in each image. The weights of the scores
-    are one thing, though, and K, which spreads them, another: with a K of less reach for the latter alone, details
-    count nearly as much as areas do, and what far sites told is still taken off the noise.
+    The posterior mean is the best guess, and as a teacher it has a fault: it is smooth, and what is wrong in it is too,
+    which adds up in a network's weights where errors of single sites cancel. K comes in twice, though, in the weights
+    that the scores get and in what spreads them over the sites; for what is taught the latter may have less reach.
 
     Args:
         beliefs (`torch.Tensor` of shape `(B, C, h, w)`): float, in [0, 1], summing to 1 over C; of the whole image.
