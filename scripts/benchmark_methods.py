@@ -57,6 +57,7 @@ CRITIC = {
 }
 EXPECTED_IOU = {"expected_iou_coef": 0.3}
 EXPLORING = EXPECTED_IOU | {"exploration_coef": 1, "critic_reach": [1, 4]}
+SOLVE_FAR = {"critic_reach": [4], "credit_reach": 1}
 HALF_CALIBRATED = {
     "reward_funcs": ["running_log_iou", "pixel_accuracy"],
     "reward_weights": [1, 3],
@@ -133,8 +134,14 @@ METHODS = {  # by name, the options of scripts/train.py that differ from the rec
     "K=4, control variate, 4 steps each": CONTROLLED | FOUR | {"critic_shared": 0.5, "num_iterations": 4},
     "K=4, critic, 1000 images, reach 4, credit 1": CRITIC
     | FOUR
-    | {"max_train_samples": 1000, "critic_reach": [4], "credit_reach": 1}
-    | EXPECTED_IOU,
+    | {"max_train_samples": 1000}
+    | EXPECTED_IOU
+    | SOLVE_FAR,
+    "K=4, critic, 92 images, 60 visits, exploring, reach 4, credit 1": CRITIC
+    | FOUR
+    | {"max_train_samples": 92, "critic_visits": 60}
+    | EXPLORING
+    | SOLVE_FAR,
     "K=8, leave-one-out": PLAIN | EIGHT,
     "K=8, control variate, 6 steps each": CONTROLLED | EIGHT | SIX_EACH | {"critic_shared": 0.5},
     "K=8, half calibrated, 6 steps each": HALF_CALIBRATED | BY_IMAGE | EIGHT | SIX_EACH,
