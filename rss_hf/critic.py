@@ -57,9 +57,10 @@ def gaussian_critic(
     A score is the mean, over the map's cells that show the image, of z of their classes at their places, each times
     what its class is worth, and an offset that the maps of a visit share, of which nothing is known.
 
-    The posterior mean is the best guess, and as a teacher it has a fault: it is smooth, and what is wrong in it is too,
-    which adds up in a network's weights where errors of single sites cancel. K comes in twice, though, in the weights
-    that the scores get and in what spreads them over the sites; for what is taught the latter may have less reach.
+    The posterior mean is the best guess, and as a teacher it has a fault: it is smooth, and what is wrong in it is
+    too, which adds up in a network's weights where errors of single sites cancel. K comes in twice, though, in the
+    weights that the scores get and in what spreads them over the sites; for what is taught the latter may reach less
+    far.
 
     Args:
         beliefs (`torch.Tensor` of shape `(B, C, h, w)`): float, in [0, 1], summing to 1 over C; of the whole image.
