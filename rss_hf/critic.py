@@ -115,7 +115,7 @@ def gaussian_critic(
     told = torch.einsum("bm,bmchw->bchw", weights[..., 0], own)
 
     def in_probability(mixed: torch.Tensor) -> torch.Tensor:  # L of it
-        root = beliefs.sqrt()
+        root = roots.view(beliefs.shape)
         return root * (mixed - root * (root * mixed).sum(1, keepdim=True))
 
     gain = in_probability(spread(told, reach, shared))

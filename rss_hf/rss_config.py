@@ -61,7 +61,7 @@ class RSSConfig(SegmentationConfig):
         more of each site, and what they get wrong is smoother.
     credit_reach (`float`, *optional*, defaults to `critic_reach`):
         For `credit="critic"`: how far what scores say of a site is credited to its neighbours, in sites. Below
-        `critic_reach`, a far reach takes noise off and does not blur what is taught.
+        `critic_reach`, areas, and what is wrong in them, no longer drown details.
     critic_shared (`float`, *optional*, defaults to 0):
         For either critic: the part of a doubt that all sites of an image share, at least 0 and below 1. Where an image
         is of one object, half of it tells much of what further maps will score.

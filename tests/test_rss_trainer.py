@@ -223,6 +223,23 @@ def test_credit_is_spread_by_a_reach_of_its_own(new_policy, tmp_path):
     assert near[0][1] == reward and near[0][0] != pytest.approx(grad_norm, rel=1e-2)
 
 
+def test_the_iou_is_expected_of_what_is_believed_wherever_credit_goes(new_policy, tmp_path):
+    """What it adds to the second of two steps; the first has a rate of 0, so that all runs are alike until then."""
+    options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "max_steps": 2, "critic_reach": [3.0], "optim": "sgd"}
+    options |= {"learning_rate": 1.0, "warmup_steps": 1, "lr_scheduler_type": "constant_with_warmup"}
+    far, near = (
+        [
+            weights(train(new_policy(), tmp_path, credit_reach=reach, expected_iou_coef=c, **options))
+            for c in (0.0, 1.0)
+        ]
+        for reach in (None, 1.0)
+    )
+    assert not torch.allclose(far[0], near[0], rtol=0, atol=1e-5)
+    # float32 weights of about 1, rounded twice; what the IoU adds is far larger
+    torch.testing.assert_close(far[1] - far[0], near[1] - near[0], rtol=0, atol=1e-6)
+    assert (far[1] - far[0]).abs().max() > 1e-4
+
+
 def test_the_iou_that_the_critic_expects_counts_in_the_second_half(new_policy, tmp_path):
     options = CRITIC | {"reward_funcs": ["pixel_accuracy"], "max_steps": 3, "logging_steps": 1}
     runs = [train(new_policy(), tmp_path, expected_iou_coef=coef, **options) for coef in (0.0, 1.0)]
