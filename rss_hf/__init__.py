@@ -4,8 +4,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation
 
 from .configuration_rss_segformer import RSSSegformerConfig
 from .modeling_rss_segformer import RSSSegformerForSemanticSegmentation
-from .policy import PixelPolicy
-from .rewards import (
+from .policy.pixel_policy import PixelPolicy
+from .rewards.segmentation import (
     batch_log_iou,
     dice,
     mean_accuracy,
@@ -15,10 +15,10 @@ from .rewards import (
     pixel_match,
     running_log_iou,
 )
-from .rss_config import RSSConfig
-from .rss_trainer import RSSTrainer
-from .segmentation_config import SegmentationConfig
-from .segmentation_trainer import SegmentationTrainer
+from .training.rss_config import RSSConfig
+from .training.rss_trainer import RSSTrainer
+from .training.segmentation_config import SegmentationConfig
+from .training.segmentation_trainer import SegmentationTrainer
 
 
 __version__ = "0.1.0"

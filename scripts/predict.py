@@ -14,12 +14,12 @@ from accelerate import PartialState
 from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from rss_hf.cli import parse_args
+from rss_hf.cli.arguments import parse_args
 from rss_hf.data import voc_palette
 from rss_hf.data.hub import IMAGE_SUFFIXES
 from rss_hf.data.images import open_image
-from rss_hf.evaluation import predict_maps
-from rss_hf.visualization import colorize, overlay
+from rss_hf.evaluation.predict import predict_maps
+from rss_hf.reporting.figures import colorize, overlay
 
 
 @dataclass

@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rss_hf.cli import parse_args
-from rss_hf.hub_push import Push
+from rss_hf.cli.arguments import parse_args
+from rss_hf.hub.push import Push
 
 
 @dataclass

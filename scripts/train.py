@@ -29,7 +29,7 @@ from rss_hf import (
     RSSTrainer,
     SegmentationTrainer,
 )
-from rss_hf.cli import DataArguments, parse_args
+from rss_hf.cli.arguments import DataArguments, parse_args
 from rss_hf.data import (
     EvalTransform,
     SegmentationDataset,
@@ -38,8 +38,8 @@ from rss_hf.data import (
     load_segmentation_dataset,
     train_transform,
 )
-from rss_hf.report import write_report
-from rss_hf.rss_config import MEMORIZING
+from rss_hf.reporting.report import write_report
+from rss_hf.training.rss_config import MEMORIZING
 
 
 logger = logging.getLogger("rss_hf")

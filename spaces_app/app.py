@@ -1,66 +1,6 @@
-"""
-A page on which a model segments images and shows how it learned to.
+"""The Space of the Hub: serves the model that the variable RSS_MODEL names."""
 
-    python spaces_app/app.py --model outputs/shapes --port 7860
-
-On a Space of the Hub the environment variable RSS_MODEL names the model.
-"""
-
-import argparse
-import logging
-import os
-
-import gradio as gr
-from images import MAX_BYTES
-from models import Models
-from page import CSS, build_demo
-
-
-THEME = gr.themes.Soft(primary_hue="teal", secondary_hue="teal", font=["system-ui", "sans-serif"])
-
-MAX_SESSIONS = 200  # Gradio keeps about 150 KB of each; the page keeps nothing in them
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Serves the demo on this machine.")
-    parser.add_argument("--model", default=os.environ.get("RSS_MODEL"), help="Hub id or folder; default: $RSS_MODEL.")
-    parser.add_argument("--port", type=int, help="Default: the first free port from 7860 on.")
-    args = parser.parse_args()
-    if not args.model:
-        parser.error("which model? Give --model FOLDER_OR_ID, or set RSS_MODEL.")
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    on_space = "SPACE_ID" in os.environ
-    serve(Models(args.model, local=not on_space), args.port, host="0.0.0.0" if on_space else "127.0.0.1")
-
-
-def serve(models: Models, port: int | None = None, host: str = "127.0.0.1", block: bool = True) -> str:
-    """
-    Serves the page.
-
-    Args:
-        models ([`~models.Models`]): what it answers with.
-        port (`int`, *optional*, defaults to the first free one from 7860 on).
-        host (`str`, *optional*): the address to listen at.
-        block (`bool`, *optional*, defaults to `True`): whether to return only when the server is stopped.
-
-    Returns:
-        `str`: the page's address.
-    """
-    demo = build_demo(models)
-    _, url, _ = demo.launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        show_error=False,
-        max_file_size=MAX_BYTES,
-        state_session_capacity=MAX_SESSIONS,
-        theme=THEME,
-        css=CSS,
-        footer_links=["api"],
-        ssr_mode=False,
-        prevent_thread_lock=not block,
-    )
-    return url
+from rss_hf.demo.app import main
 
 
 if __name__ == "__main__":

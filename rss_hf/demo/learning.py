@@ -1,0 +1,160 @@
+"""One step of learning made visible: maps drawn from the policy, their rewards, and what a pair of them teaches."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from rss_hf import PixelPolicy
+from rss_hf.advantages.leave_one_out import leave_one_out, pairwise_spatial_difference
+from rss_hf.data import VOID, mask_to_indices
+from rss_hf.data.masks import refuse_unknown_ids
+from rss_hf.policy.action_grid import action_grid
+from rss_hf.reporting.figures import overlay
+from rss_hf.rewards.confusion import upsample_actions
+from rss_hf.rewards.segmentation import REWARDS, RewardSet
+
+from .images import Refusal, open_picture, whole
+from .models import Loaded
+from .segment import PALETTE, computing, model_input
+
+
+SAMPLES = (2, 16)  # K, from and to
+MAX_SAMPLED_PIXELS = 4_000_000  # of an image that maps are drawn of
+STRIDES = (32, 16, 8, 4, 2)
+REWARD_NAMES = tuple(REWARDS)
+CREDITS = {
+    "leave_one_out": lambda rewards, actions: leave_one_out(rewards),
+    "psd": pairwise_spatial_difference,
+}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """
+    K maps drawn for one image.
+
+    Attributes:
+        actions (`torch.Tensor` of shape `(K, h, w)`): int64, on the action grid.
+        rewards (`list[float]`): of each map; the mean over its sites for a pixel-level reward.
+        advantages (`list[float]`): of each map; the mean over its sites for a pixel-level reward.
+    """
+
+    actions: torch.Tensor
+    rewards: list[float]
+    advantages: list[float]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w), in sites."""
+        return tuple(self.actions.shape[-2:])
+
+    def maps(self, size: tuple[int, int]) -> list[np.ndarray]:
+        """The K maps (H, W) uint8 at `size` = (H, W) pixels."""
+        return list(upsample_actions(self.actions.to(torch.uint8), size).numpy())
+
+    def differing(self, i: int, j: int) -> torch.Tensor:
+        """The sites (h, w) bool at which the maps i and j, from 0, differ."""
+        return self.actions[i] != self.actions[j]
+
+
+def open_reference(path: str, image: Image.Image, num_classes: int) -> np.ndarray:
+    """
+    The reference mask (H, W) uint8 that belongs to an upright image, from an uploaded file.
+
+    Raises:
+        Refusal: if it is no mask of these classes, or of another size than the image.
+    """
+    mask = open_picture(path, "The mask")
+    if mask.size != image.size:
+        raise Refusal(
+            f"The image has {image.width} x {image.height} pixels and the mask {mask.width} x {mask.height}: "
+            "they must be of one size."
+        )
+    try:
+        labels = mask_to_indices(mask, PALETTE[:num_classes], "Reference")
+        refuse_unknown_ids(np.unique(labels), num_classes, "Reference")
+    except ValueError as error:
+        raise Refusal(str(error)) from error
+    if (labels == VOID).all():
+        raise Refusal("The mask is void (255) everywhere: no map can be judged by it.")
+    return labels
+
+
+def draw(
+    loaded: Loaded,
+    image: Image.Image,
+    reference: np.ndarray,
+    num_samples: int,
+    stride: int,
+    reward: str,
+    credit: str,
+    seed: int,
+) -> Draw:
+    """
+    Draws K maps of an image and judges them, as one step of training does.
+
+    Args:
+        loaded ([`~models.Loaded`]): the policy.
+        image (`PIL.Image.Image`): of mode RGB and size (W, H).
+        reference (`np.ndarray` of shape `(H, W)`): uint8 in [0, C) or 255; only the reward sees it.
+        num_samples (`int`): K, in `SAMPLES`.
+        stride (`int`): pixels of the model's input from site to site of the action grid, one of `STRIDES`.
+        reward (`str`): one of `REWARD_NAMES`.
+        credit (`str`): one of `CREDITS`.
+        seed (`int`): of the draw; the same seed draws the same maps.
+
+    Raises:
+        Refusal: if one of the numbers or names is none of these, or the image has too many pixels.
+    """
+    if image.width * image.height > MAX_SAMPLED_PIXELS:
+        raise Refusal(
+            f"The image has {image.width * image.height / 1e6:.1f} million pixels; maps are drawn of images with up "
+            f"to {MAX_SAMPLED_PIXELS // 10**6} million. Make it smaller."
+        )
+    num_samples, seed = whole(num_samples, "number of maps"), whole(seed, "seed")
+    if not SAMPLES[0] <= num_samples <= SAMPLES[1]:
+        raise Refusal(f"The number of maps is {num_samples}: give {SAMPLES[0]} to {SAMPLES[1]}.")
+    for name, value, known in (("stride", stride, STRIDES), ("reward", reward, REWARDS), ("credit", credit, CREDITS)):
+        if value not in known:
+            raise Refusal(f"The {name} is none of {', '.join(map(str, known))}.")
+    if not 0 <= seed < 2**32:
+        raise Refusal("The seed must be 0 or more and less than 4294967296.")
+    references = torch.from_numpy(reference).long()[None]  # (1, H, W)
+    with computing, torch.no_grad():
+        pixel_values = model_input(loaded, image)
+        logits = loaded.model(pixel_values=pixel_values).logits.cpu()
+        policy = PixelPolicy(logits, action_grid(tuple(pixel_values.shape[-2:]), stride))
+        actions = policy.sample(num_samples, torch.Generator().manual_seed(seed))  # (K, 1, h, w)
+        rewards = RewardSet([reward])(actions, policy.num_actions, reference.shape, references)[reward]
+        advantages = CREDITS[credit](rewards, actions)
+    by_map = [values.nanmean((1, 2, 3)).tolist() for values in (rewards, advantages)]
+    return Draw(actions[:, 0], *by_map)
+
+
+def pair_pictures(drawn: Draw, image: Image.Image, i: int, j: int) -> list[Image.Image]:
+    """The image in grey, twice, with the classes that map i, then map j, has where the two differ."""
+    grey = image.convert("L").convert("RGB")
+    size = (image.height, image.width)
+    maps = upsample_actions(drawn.actions[[i, j]].where(drawn.differing(i, j), VOID), size)
+    return [overlay(grey, mask, PALETTE, alpha=0.75) for mask in maps]
+
+
+def pair_text(drawn: Draw, i: int, j: int, reward: str) -> str:
+    """What the pair of maps i and j, from 0, teaches, as Markdown."""
+    sites = math.prod(drawn.grid)
+    count = int(drawn.differing(i, j).sum())
+    difference = drawn.rewards[i] - drawn.rewards[j]
+    text = (
+        f"**Maps {i + 1} and {j + 1}** differ at {count} of {sites} sites. Their rewards ({reward}) are "
+        f"{drawn.rewards[i]:.3f} and {drawn.rewards[j]:.3f}, a difference of {difference:+.3f}. "
+    )
+    if difference == 0 or count == 0:
+        return text + "This pair teaches nothing."
+    better, worse = (i, j) if difference > 0 else (j, i)
+    return text + (
+        f"At these sites what map {better + 1} chose becomes more likely and what map {worse + 1} chose less so. "
+        "Where the two agree, this pair teaches nothing."
+    )

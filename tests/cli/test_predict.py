@@ -1,0 +1,131 @@
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from PIL import Image
+from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+
+from rss_hf.data import open_image, voc_palette
+from rss_hf.evaluation.predict import predict_maps
+from rss_hf.reporting.figures import overlay
+
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    config = SegformerConfig(
+        depths=[1] * 4, hidden_sizes=[8] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=8, num_labels=4
+    )
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    SegformerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def predict(model_dir, monkeypatch):
+    """Runs the script on the CPU, also where there is a GPU, whose convolutions round differently."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    PartialState(cpu=True)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--model", str(model_dir), *map(str, arguments)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+    yield run
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def save_photo(path, size=(50, 30), mode="RGB", **options):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    Image.fromarray(pixels, "RGBA").convert(mode).save(path, **options)
+
+
+def expected_mask(model_dir, image, **views):
+    model = SegformerForSemanticSegmentation.from_pretrained(model_dir)
+    processor = SegformerImageProcessor.from_pretrained(model_dir)
+    pixel_values = processor(images=image, return_tensors="pt")["pixel_values"]
+    return predict_maps(model, pixel_values, [(image.height, image.width)], **views)[0].numpy()
+
+
+def test_a_folder_of_images_of_any_mode_and_size(predict, model_dir, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("not an image")
+    save_photo(tmp_path / "in" / "a.png")
+    save_photo(tmp_path / "in" / "b.PNG", (23, 41), "L")
+    save_photo(tmp_path / "in" / "c.webp", (64, 64), "RGBA", lossless=True)  # seen over white
+    predict("--input", tmp_path / "in", "--output_dir", tmp_path / "out" / "deep")
+    outputs = sorted(path.name for path in (tmp_path / "out" / "deep").iterdir())
+    assert outputs == [f"{name}{end}.png" for name in "abc" for end in ("", "_overlay")]
+    for source in ("a.png", "b.PNG", "c.webp"):
+        image = open_image(tmp_path / "in" / source)
+        mask = Image.open(tmp_path / "out" / "deep" / f"{source[0]}.png")
+        assert mask.mode == "P" and mask.size == image.size
+        assert np.array_equal(mask, expected_mask(model_dir, image))
+        assert mask.getpalette() == np.ravel(voc_palette()).tolist()
+        overlaid = Image.open(tmp_path / "out" / "deep" / f"{source[0]}_overlay.png")
+        assert np.array_equal(overlaid, overlay(image, np.asarray(mask), voc_palette()))
+
+
+def test_exif_orientation_is_applied(predict, model_dir, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored on its side
+    save_photo(tmp_path / "photo.png", (50, 30), exif=exif)
+    predict("--input", tmp_path / "photo.png", "--output_dir", tmp_path / "out")
+    mask = Image.open(tmp_path / "out" / "photo.png")
+    upright = Image.open(tmp_path / "photo.png").transpose(Image.Transpose.ROTATE_270).convert("RGB")
+    assert mask.size == (30, 50)
+    assert np.array_equal(mask, expected_mask(model_dir, upright))
+
+
+def test_flip_and_window_reach_the_prediction(predict, model_dir, tmp_path):
+    save_photo(tmp_path / "photo.png")
+    arguments = ["--input", tmp_path / "photo.png", "--flip", "--window", 32, 48]
+    predict(*arguments, "--output_dir", tmp_path / "out")
+    image = Image.open(tmp_path / "photo.png").convert("RGB")
+    mask = np.asarray(Image.open(tmp_path / "out" / "photo.png"))
+    assert np.array_equal(mask, expected_mask(model_dir, image, flip=True, window=(32, 48)))
+    assert not np.array_equal(mask, expected_mask(model_dir, image))
+    with pytest.raises(ValueError, match=r"window=\[32\] must be a height and a width"):
+        predict(*arguments[:3], "--window", 32, "--output_dir", tmp_path / "out")
+
+
+def test_inputs_that_are_no_images_are_named(predict, tmp_path):
+    output = ["--output_dir", tmp_path / "out"]
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such file or folder"):
+        predict("--input", tmp_path / "nowhere", *output)
+    (tmp_path / "in").mkdir()
+    with pytest.raises(ValueError, match="in: the folder holds no images"):
+        predict("--input", tmp_path / "in", *output)
+    (tmp_path / "in" / "text.png").write_text("not an image")
+    with pytest.raises(ValueError, match="text.png cannot be read as an image"):
+        predict("--input", tmp_path / "in", *output)
+    save_photo(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    with pytest.raises(ValueError, match="cut.png cannot be read as an image"):
+        predict("--input", tmp_path / "cut.png", *output)
+
+
+def test_nothing_is_overwritten_by_another_result(predict, tmp_path):
+    save_photo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a.png is an image that a mask would replace"):
+        predict("--input", tmp_path, "--output_dir", tmp_path)
+    save_photo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="a.png would be written for 2 of the images"):
+        predict("--input", tmp_path, "--output_dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_scripts_never_import_the_library_that_one_of_them_is_named_after():
+    """A running script's folder comes first in sys.path: `import evaluate` would find scripts/evaluate.py."""
+    code = "import sys, rss_hf, rss_hf.report, rss_hf.cli; sys.exit('evaluate' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1]).returncode == 0

@@ -1,0 +1,87 @@
+"""The demo as a person uses it: headless Chromium opens the page, uploads, looks and downloads."""
+
+import shutil
+
+import numpy as np
+import pytest
+from helpers.demo_server import NAMES, model_folder, photo, predicted, server
+from PIL import Image
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A Chromium with a profile of its own."""
+    if CHROMIUM is None:
+        pytest.skip("There is no Chromium on this machine: install Debian's package chromium to run these tests.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, headless=True, args=FLAGS
+        )
+        context.set_default_timeout(60_000)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def page(browser):
+    """The demo, with all requests that leave this machine."""
+    page, page.elsewhere = browser.new_page(), []
+    page.on("request", lambda request: page.elsewhere.append(request.url) if away(request.url) else None)
+    page.goto(server().url)
+    page.wait_for_function("document.querySelector('#about')?.innerText.includes('parameters')")
+    yield page
+    page.close()
+
+
+def away(url: str) -> bool:
+    return not url.startswith((server().url, "data:", "blob:"))
+
+
+def test_an_image_is_segmented_and_its_mask_downloaded(page, tmp_path):
+    photo(size=(61, 40)).save(tmp_path / "photo.png")
+    expected = predicted(model_folder(), tmp_path / "photo.png", tmp_path / "out")
+    present = {NAMES[i] for i in np.unique(Image.open(tmp_path / "out" / "photo.png"))}
+    assert "tiny" in page.inner_text("#about") and str(model_folder().parent) not in page.content()
+    page.set_input_files("#image input[type=file]", tmp_path / "photo.png")
+    page.wait_for_selector("#overlay .legend-item")
+    assert set(page.locator("#overlay .legend-item").all_inner_texts()) == present and len(present) > 1
+    size = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
+    pictures = page.locator("#overlay img")
+    assert pictures.count() == 1 + len(present)
+    assert all(pictures.nth(i).evaluate(size) == [61, 40] for i in range(pictures.count()))
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.path().read_bytes() == expected
+    assert page.elsewhere == []
+
+
+def test_what_is_wrong_is_said_on_the_page(page, tmp_path):
+    page.click("text=Another model")  # first: what is typed into a box that is still being made is wiped from it
+    (tmp_path / "text.png").write_text("not an image")
+    page.set_input_files("#image input[type=file]", tmp_path / "text.png")
+    page.wait_for_selector("text=The image is a text file, whatever its name says.")
+    page.fill("input[placeholder^='org/name'], textarea[placeholder^='org/name']", "org/nothing")
+    page.click("text=Use it")
+    page.wait_for_selector("text=There is no public model 'org/nothing' on the Hub.")
+
+
+def test_maps_are_drawn_and_judged(page, tmp_path):
+    photo().save(tmp_path / "photo.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 4, (44, 60), dtype=np.uint8)).save(tmp_path / "mask.png")
+    page.get_by_role("tab", name="How it learns").click()
+    for place, name in (("#picture", "photo.png"), ("#reference", "mask.png")):
+        page.set_input_files(f"{place} input[type=file]", tmp_path / name)
+        page.wait_for_selector(f"{place} img")
+    page.click("#draw")
+    page.wait_for_selector("#maps .caption-label")
+    captions = page.locator("#maps .caption-label").all_inner_texts()
+    assert len(captions) == 8 and captions[0].startswith("1: 0.")
+    assert "Maps 1 and 2 differ at" in page.inner_text("#pair")
+    rewards = [float(caption.split()[1]) for caption in captions]
+    assert f"are {rewards[0]:.3f} and {rewards[1]:.3f}" in page.inner_text("#pair")

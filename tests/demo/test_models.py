@@ -1,0 +1,139 @@
+"""Which models the demo holds, what it refuses, and that loading one stops no other."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+from helpers.demo_server import NAMES, save_model
+from transformers import SegformerConfig
+
+import rss_hf.demo.models as models
+from rss_hf import RSSSegformerConfig
+from rss_hf.demo.images import Refusal
+from rss_hf.demo.models import MAX_HELD, Loaded, Models, check_bounds, different_names, load
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The names that were loaded; `gates` holds back those it has an event for, `broken` fails."""
+    loads = SimpleNamespace(names=[], gates={}, broken=set())
+
+    def load(name, local, trusted):
+        loads.names.append((name, trusted))
+        if name in loads.gates:
+            assert loads.gates[name].wait(20)
+        if name in loads.broken:
+            raise Refusal(f"{name} is broken.")
+        return Loaded(name, False, None, None, [], None)
+
+    monkeypatch.setattr(models, "load", load)
+    return loads
+
+
+def in_thread(function, *arguments):
+    """Starts it; the thread's `answer` is what it returned or raised."""
+
+    def run():
+        try:
+            thread.answer = function(*arguments)
+        except Refusal as refusal:
+            thread.answer = refusal
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_models_are_loaded_when_asked_for_and_the_last_ones_held(loads):
+    held = Models("own", local=False)
+    assert loads.names == []
+    assert held.get().title == held.get(" ").title == held.get("own").title == "own"
+    for name in ("a", "b", "a", "c", "own"):
+        assert held.get(name).title == name
+    assert MAX_HELD == 2
+    assert loads.names == [("own", True), ("a", False), ("b", False), ("c", False)]
+    held.get("a")
+    held.get("b")
+    assert loads.names[4:] == [("b", False)]
+
+
+def test_the_others_answer_while_one_is_loaded(loads):
+    held = Models("own", local=False)
+    held.get()
+    loads.gates["slow"] = threading.Event()
+    slow = in_thread(held.get, "slow")
+    while ("slow", False) not in loads.names:
+        pass
+    assert held.get().title == "own"
+    with pytest.raises(Refusal, match="Another model is being loaded. Try again in a minute."):
+        held.get("other")
+    with pytest.raises(Refusal, match="This model is being loaded. Try again in a minute."):
+        held.get("slow")
+    loads.gates["slow"].set()
+    slow.join()
+    assert slow.answer is held.get("slow") and held.get("other").title == "other"
+
+
+def test_all_wait_for_the_pages_own_model(loads):
+    held = Models("own", local=False)
+    loads.gates["own"] = threading.Event()
+    threads = [in_thread(held.get) for _ in range(4)]
+    loads.gates["own"].set()
+    for thread in threads:
+        thread.join()
+    assert loads.names == [("own", True)] and len({id(thread.answer) for thread in threads}) == 1
+
+
+def test_a_failure_is_said_to_all_who_wait_and_tried_again(loads):
+    held = Models("own", local=False)
+    loads.broken.add("own")
+    for _ in range(2):
+        with pytest.raises(Refusal, match="own is broken."):
+            held.get()
+    loads.broken.clear()
+    assert held.get().title == "own" and len(loads.names) == 3
+
+
+def test_folders_are_for_visitors_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "org" / "tiny")
+    (tmp_path / "org" / "tiny" / "trainer_state.json").write_text('{"global_step": 150}')
+    loaded = load("org/tiny", local=True, trusted=False)
+    assert (loaded.title, loaded.is_local, loaded.class_names, loaded.steps) == ("tiny", True, NAMES, 150)
+    assert load("org/tiny", local=False, trusted=True).title == "tiny"
+    monkeypatch.setattr(models, "download", lambda *arguments: arguments)
+    with pytest.raises(Refusal, match="The model 'org/tiny' cannot be loaded"):
+        load("org/tiny", local=False, trusted=False)
+
+
+def test_visitors_use_no_token_and_load_nothing_large(monkeypatch, tmp_path):
+    tokens = []
+
+    def metadata(url, token):
+        tokens.append(token)
+        return SimpleNamespace(size=(1 << 30) + 1, commit_hash="abc")
+
+    monkeypatch.setattr(models, "get_hf_file_metadata", metadata)
+    monkeypatch.setattr(models, "snapshot_download", lambda *names, **options: tmp_path)
+    with pytest.raises(Refusal, match="'org/name' have more than 1 GiB"):
+        models.download("org/name", local=False, trusted=False)
+    assert models.download("org/name", local=False, trusted=True) == tmp_path
+    assert tokens == [False, None]
+
+
+def test_models_of_unheard_of_size_are_refused_before_they_are_made():
+    processor = SimpleNamespace(size={"height": 64, "width": 64, "shortest_edge": None})
+    check_bounds(RSSSegformerConfig(num_labels=255), processor)
+    for config, size, message in [
+        (SegformerConfig(num_labels=256), 64, "256 classes; up to 255"),
+        (SegformerConfig(num_labels=2), 4096, "4096 pixels a side; up to 2048"),
+        (SegformerConfig(num_labels=2, decoder_hidden_size=100_000), 64, "million parameters, too many"),
+    ]:
+        with pytest.raises(Refusal, match=message):
+            check_bounds(config, SimpleNamespace(size={"height": size, "width": 64}))
+
+
+def test_class_names_are_different_and_harmless():
+    names = different_names({0: "wall", 1: "sky", 2: "wall", 3: "<img src=x>[a](b)" + "x" * 99})
+    assert names[:3] == ["wall (0)", "sky", "wall (2)"]
+    assert names[3].startswith("img srcxa(b)xx") and len(names[3]) == 40

@@ -1,0 +1,173 @@
+"""The card of a run, held against a pattern of its whole text."""
+
+import re
+
+import pytest
+from helpers.training import train
+from huggingface_hub import ModelCard
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+from rss_hf import RSSSegformerConfig, RSSSegformerForSemanticSegmentation, SegmentationTrainer
+from rss_hf.data import DataSource
+
+
+SOURCE = DataSource("org/scenes", True, "small", "c0ffee", "train", "validation")
+SCORE = r"(?:\d+\.\d\d|-)"
+CARD = rf"""---
+base_model: org/encoder
+datasets:
+- org/scenes
+library_name: transformers
+license: other
+metrics:
+- mean_iou
+pipeline_tag: image-segmentation
+tags:
+- rss
+- reinforcement-learning
+- semantic-segmentation
+model-index:
+- name: scenes-b0
+  results:
+  - task:
+      type: image-segmentation
+      name: semantic segmentation
+    dataset:
+      name: scenes
+      type: org/scenes
+      config: small
+      split: validation
+      revision: c0ffee
+      args:
+        rows: 16
+    metrics:
+    - type: mean_iou
+      value: (?P<miou>0\.\d+)
+      name: mean IoU
+      args:
+        protocol: 'PASCAL VOC: logits upsampled bilinearly (?:[^']|'')+'
+---
+
+# scenes-b0
+
+A semantic segmentation network of 3 classes and 0\.\d\d million parameters
+ \(`RSSSegformerForSemanticSegmentation`\), trained from rewards with rss_hf\.
+ The method: \[Semantic segmentation with reward\]\(https://huggingface\.co/papers/2505\.17905\)\.
+ It starts from \[org/encoder\]\(https://huggingface\.co/org/encoder\), whose licence covers it too\.
+
+## How to load it
+
+```python
+import rss_hf
+from transformers import AutoModelForSemanticSegmentation
+model = AutoModelForSemanticSegmentation\.from_pretrained\("org/scenes-b0"\)
+```
+
+Without rss_hf, leave out the first line and pass `trust_remote_code=True`: the code is in the repository\.
+ `pipeline\("image-segmentation", "org/scenes-b0", trust_remote_code=True\)` works as well\.
+
+## Scores
+
+In percent, on split `validation` of `org/scenes`, 16 images, after 3 steps\. PASCAL VOC: [^\n]+\.
+
+\| class \| IoU \| accuracy \|
+\|---\|---:\|---:\|
+\| red \| {SCORE} \| {SCORE} \|
+\| green \| {SCORE} \| {SCORE} \|
+\| blue \| {SCORE} \| {SCORE} \|
+\| \*\*mean\*\* \| \*\*(?P<percent>{SCORE})\*\* \| \*\*{SCORE}\*\* \|
+\| all pixels \| \| {SCORE} \|
+
+## Training
+
+\| \| \|
+\|---\|---\|
+\| data set \| `org/scenes`, configuration `small` at revision `c0ffee`, split `train` \|
+\| training images \| 16 \|
+\| rewarded \| 1 `mean_iou` \+ 0\.5 `pixel_accuracy` \|
+\| reward queries \| 96 maps judged \|
+\| maps drawn an image \(K\) \| 4 \|
+\| strides of the action grid \| 4 \|
+\| credit, normalised over \| leave_one_out, batch \|
+\| entropy bonus \| 0\.3 \|
+\| confidence taken off \| 0 \|
+\| weight of the IoU that the critic expects \| 0 \|
+\| exploration of rare classes \| 0 \|
+\| steps \| 3 \|
+\| images a step \| 8 \|
+\| learning rate \| 0\.001, constant \|
+\| seed \| 42 \|
+
+!\[Curves of the training run: reward, entropy of the policy, validation score\]\(training_curves\.png\)
+
+## Citation
+
+```bibtex
+@misc\{{arxiv:2505\.17905,
+  title = \{{Semantic segmentation with reward\}},
+  year = \{{2025\}},
+  eprint = \{{2505\.17905\}},
+  archivePrefix = \{{arXiv\}}
+\}}
+```
+"""
+
+
+@pytest.fixture
+def policy(tiny_config):
+    config = RSSSegformerConfig(id2label={0: "red", 1: "green", 2: "blue"}, **tiny_config)
+    config._name_or_path = "org/encoder"
+    return RSSSegformerForSemanticSegmentation(config)
+
+
+def read(folder):
+    return (folder / "README.md").read_text()
+
+
+def test_the_card_says_what_was_rewarded_and_measured(policy, tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 3}
+    options |= {"reward_funcs": ["mean_iou", "pixel_accuracy"], "reward_weights": [1.0, 0.5]}
+    trainer = train(policy, tmp_path, hub_model_id="org/scenes-b0", **options)
+    trainer.data_source = SOURCE
+    trainer.create_model_card()
+    found = re.fullmatch(re.sub(r"\n (?! )", " ", CARD), read(tmp_path))  # lines that one space begins go on
+    assert found, read(tmp_path)
+    measured = trainer.state.log_history[-2]["eval_mean_iou"]
+    assert found["miou"] == f"{round(measured, 4)}" and found["percent"] == f"{100 * measured:.2f}"
+    [result] = ModelCard.load(tmp_path / "README.md").data.eval_results
+    assert result.metric_value == round(measured, 4) and result.dataset_split == "validation"
+    assert (tmp_path / "training_curves.png").stat().st_size > 1000
+
+
+def test_a_checkpoint_claims_no_score_of_another_step(policy, tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 2}
+    train(policy, tmp_path, **options)
+    for step in (1, 2, 3):
+        card = read(tmp_path / f"checkpoint-{step}")
+        assert ("Not measured at step 1." in card) == (step == 1)  # the Trainer evaluates at the last step too
+        assert f"reward queries | {4 * 8 * step} maps judged" in card
+        assert "model-index" not in card and "datasets:" not in card  # nothing said where the data is from
+
+
+def test_the_best_checkpoint_has_its_own_score(policy, tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    options |= {"load_best_model_at_end": True, "metric_for_best_model": "overall_accuracy"}
+    trainer = train(policy, tmp_path, greater_is_better=False, learning_rate=0.1, **options)
+    trainer.save_model()
+    best = trainer.state.best_global_step
+    [scores] = [logs for logs in trainer.state.log_history if logs["step"] == best and "eval_mean_iou" in logs]
+    assert f"after {best} steps" in read(tmp_path)
+    assert f"| **mean** | **{100 * scores['eval_mean_iou']:.2f}**" in read(tmp_path)
+
+
+def test_a_model_of_transformers_trained_on_labels(tiny_config, tmp_path):
+    plain = SegformerForSemanticSegmentation(SegformerConfig(num_labels=3, **tiny_config))
+    trainer = train(plain, tmp_path, trainer_class=SegmentationTrainer)
+    trainer.create_model_card(license="mit", tags="scenes")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.license == "mit" and card.data.tags == ["semantic-segmentation", "scenes"]
+    assert card.data.base_model is None and "import rss_hf" not in card.text and "trust_remote_code" not in card.text
+    assert "trained on labels (cross-entropy)" in card.text and "| loss | cross-entropy |" in card.text
+    assert "Citation" not in card.text and "training_curves" not in card.text
+    trainer.create_model_card()
+    assert ModelCard.load(tmp_path / "README.md").data.license == "apache-2.0"
