@@ -6,6 +6,7 @@ from helpers.training import Scenes, logged, train, weights
 
 from rss_hf import RSSConfig
 from rss_hf.training.loss import explained_weights
+from rss_hf.training.rollouts import RepeatSampler
 
 
 def test_samples_are_judged_once_for_several_steps(new_policy, tmp_path):
@@ -45,3 +46,16 @@ def test_reused_samples_of_an_image_without_reward_teach_nothing(new_policy, tmp
 def test_samples_cannot_be_reused_so(options, tmp_path):
     with pytest.raises(ValueError, match="num_iterations"):
         RSSConfig(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_the_order_of_rows_depends_on_seed_and_epoch():
+    def order(seed, epoch):
+        sampler = RepeatSampler(10, 4, 2, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    first = order(0, 0)
+    assert len(first) == 16 and first[:4] == first[4:8] and len(set(first)) == 8
+    assert order(0, 0) == first and order(1, 0) != first and order(0, 1) != first
+    with pytest.raises(ValueError, match="a step takes 4, the training set has 3"):
+        RepeatSampler(3, 4, 2, 0)
