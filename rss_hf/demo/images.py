@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from rss_hf.data import as_seen
+from ..data import as_seen
 
 
 MAX_BYTES = 20 * 2**20

@@ -21,15 +21,13 @@ from transformers import (
     PreTrainedModel,
 )
 
-import rss_hf  # noqa: F401  registers rss_segformer with the Auto classes
-
 from .images import Refusal
 
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 MAX_WEIGHTS = 1 << 30  # bytes of a model that a visitor names
 MAX_INPUT_SIDE = 2048  # pixels of the input that an image processor makes
-MAX_CLASSES = 255  # 8-bit masks, less void
+MAX_CLASSES = 255  # masks are 8-bit, and one id is that of ignored pixels
 MAX_HELD = 2  # beside the model that the page was started with
 
 logger = logging.getLogger("rss_hf.demo")
@@ -131,6 +129,7 @@ def load(name: str, local: bool, trusted: bool) -> Loaded:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        check_classes(config)
         if not trusted:
             check_bounds(config, processor)
         model, loading = AutoModelForSemanticSegmentation.from_pretrained(
@@ -176,10 +175,14 @@ def download(name: str, local: bool, trusted: bool) -> Path:
         raise Refusal(f"The model {name!r} could not be fetched from the Hub. Try again later.") from error
 
 
-def check_bounds(config, processor):
-    """Refuses a model that would take far more memory than its weights. Nothing of that size is made here."""
+def check_classes(config):
+    """Refuses a model whose class ids do not fit a mask."""
     if config.num_labels > MAX_CLASSES:
         raise Refusal(f"The model has {config.num_labels} classes; up to {MAX_CLASSES} fit a mask.")
+
+
+def check_bounds(config, processor):
+    """Refuses a model that would take far more memory than its weights. Nothing of that size is made here."""
     sides = [side for side in dict(processor.size).values() if side is not None]
     if max(sides) > MAX_INPUT_SIDE:
         raise Refusal(f"The model's input has {max(sides)} pixels a side; up to {MAX_INPUT_SIDE} are accepted here.")

@@ -22,7 +22,7 @@ def test_odd_images_are_seen_as_they_are_meant(name, tmp_path):
     image = open_photo(str(tmp_path / name))
     assert image.mode == "RGB"
     assert is_seen(np.asarray(image), expected, name)
-    assert np.array_equal(image, open_image(tmp_path / name)), "the scripts see another image"
+    assert np.array_equal(image, open_image(tmp_path / name)), "`rss-hf predict` sees another image"
 
 
 @pytest.mark.parametrize("name", HOSTILE)

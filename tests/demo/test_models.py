@@ -125,12 +125,18 @@ def test_models_of_unheard_of_size_are_refused_before_they_are_made():
     processor = SimpleNamespace(size={"height": 64, "width": 64, "shortest_edge": None})
     check_bounds(RSSSegformerConfig(num_labels=255), processor)
     for config, size, message in [
-        (SegformerConfig(num_labels=256), 64, "256 classes; up to 255"),
         (SegformerConfig(num_labels=2), 4096, "4096 pixels a side; up to 2048"),
         (SegformerConfig(num_labels=2, decoder_hidden_size=100_000), 64, "million parameters, too many"),
     ]:
         with pytest.raises(Refusal, match=message):
             check_bounds(config, SimpleNamespace(size={"height": size, "width": 64}))
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_more_classes_than_a_mask_can_name_are_refused(tmp_path, trusted):
+    save_model(tmp_path, names=[f"class {i}" for i in range(256)])
+    with pytest.raises(Refusal, match="The model has 256 classes; up to 255 fit a mask."):
+        load(str(tmp_path), local=True, trusted=trusted)
 
 
 def test_class_names_are_different_and_harmless():
