@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from ..advantages.leave_one_out import leave_one_out, pairwise_spatial_difference
-from ..data import VOID, mask_to_indices
+from ..advantages import leave_one_out, pairwise_spatial_difference
+from ..constants import IGNORE_INDEX
+from ..data import mask_to_indices
 from ..data.masks import refuse_unknown_ids
-from ..policy.action_grid import action_grid
-from ..policy.pixel_policy import PixelPolicy
+from ..policy import PixelPolicy, action_grid, upsample_actions
 from ..reporting.figures import overlay
-from ..rewards.confusion import upsample_actions
-from ..rewards.segmentation import REWARDS, RewardSet
+from ..rewards import REWARDS, RewardBatch, WeightedRewards
 from .images import Refusal, open_picture, whole
 from .models import Loaded
 from .segment import PALETTE, computing, model_input
@@ -61,13 +60,21 @@ class Draw:
 
 def open_reference(path: str, image: Image.Image, loaded: Loaded) -> np.ndarray:
     """
-    The reference mask (H, W) uint8 that belongs to an upright image, from an uploaded file.
+    The reference mask of an upright image, from an uploaded file.
+
+    Args:
+        path (`str`): the file; its pixels are class ids, or the colours of PASCAL VOC.
+        image (`PIL.Image.Image`): of size (W, H).
+        loaded ([`Loaded`]): the model, whose configuration says the classes and the ignore index.
+
+    Returns:
+        `np.ndarray` of shape `(H, W)`: uint8 in [0, C), or 255 where no map is compared.
 
     Raises:
-        Refusal: if it is no mask of the classes of the model `loaded`, or of another size than the image.
+        Refusal: if it is no mask of the model's classes, or of another size than the image.
     """
     num_classes = len(loaded.class_names)
-    mask = open_picture(path, "The mask")
+    mask = ImageOps.exif_transpose(open_picture(path, "The mask"))
     if mask.size != image.size:
         raise Refusal(
             f"The image has {image.width} x {image.height} pixels and the mask {mask.width} x {mask.height}: "
@@ -75,11 +82,12 @@ def open_reference(path: str, image: Image.Image, loaded: Loaded) -> np.ndarray:
         )
     try:
         labels = mask_to_indices(mask, PALETTE[:num_classes], "Reference")
+        labels[labels == loaded.ignore_index] = IGNORE_INDEX
         refuse_unknown_ids(np.unique(labels), num_classes, "Reference")
     except ValueError as error:
         raise Refusal(str(error)) from error
-    if (labels == VOID).all():
-        raise Refusal("The mask is void (255) everywhere: no map can be judged by it.")
+    if (labels == IGNORE_INDEX).all():
+        raise Refusal("The mask has no pixel of a class: no map can be judged by it.")
     return labels
 
 
@@ -132,7 +140,8 @@ def draw(
         logits = loaded.model(pixel_values=pixel_values).logits.cpu()
         policy = PixelPolicy(logits, action_grid(tuple(pixel_values.shape[-2:]), stride))
         actions = policy.sample(num_samples, torch.Generator().manual_seed(seed))  # (K, 1, h, w)
-        rewards = RewardSet([reward])(actions, policy.num_actions, reference.shape, references)[reward]
+        batch = RewardBatch({"pixel_values": pixel_values, "labels": references})
+        rewards = WeightedRewards(reward)(actions, batch, policy.num_actions)[reward]
         advantages = ESTIMATORS[advantage_estimator](rewards, actions)
     by_map = [values.nanmean((1, 2, 3)).tolist() for values in (rewards, advantages)]
     return Draw(actions[:, 0], *by_map)
@@ -142,7 +151,7 @@ def pair_pictures(drawn: Draw, image: Image.Image, i: int, j: int) -> list[Image
     """The image in grey, twice, with the classes that map i, then map j, has where the two differ."""
     grey = image.convert("L").convert("RGB")
     size = (image.height, image.width)
-    maps = upsample_actions(drawn.actions[[i, j]].where(drawn.differing(i, j), VOID), size)
+    maps = upsample_actions(drawn.actions[[i, j]].where(drawn.differing(i, j), IGNORE_INDEX), size)
     return [overlay(grey, mask, PALETTE, alpha=0.75) for mask in maps]
 
 

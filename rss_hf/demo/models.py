@@ -21,13 +21,13 @@ from transformers import (
     PreTrainedModel,
 )
 
+from ..training.model_loading import MAX_CLASSES, ignore_index_of
 from .images import Refusal
 
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 MAX_WEIGHTS = 1 << 30  # bytes of a model that a visitor names
 MAX_INPUT_SIDE = 2048  # pixels of the input that an image processor makes
-MAX_CLASSES = 255  # masks are 8-bit, and one id is that of ignored pixels
 MAX_HELD = 2  # beside the model that the page was started with
 
 logger = logging.getLogger("rss_hf.demo")
@@ -44,6 +44,7 @@ class Loaded:
         model (`PreTrainedModel`): on the GPU where there is one, float32, in eval mode.
         processor (`BaseImageProcessor`): its image processor.
         class_names (`list[str]`): one name a class, all different.
+        ignore_index (`int`): the label of pixels that belong to no class.
         steps (`int`, *optional*): the optimiser steps of its training, where its folder tells.
     """
 
@@ -52,6 +53,7 @@ class Loaded:
     model: PreTrainedModel
     processor: BaseImageProcessor
     class_names: list[str]
+    ignore_index: int
     steps: int | None
 
 
@@ -148,7 +150,15 @@ def load(name: str, local: bool, trusted: bool) -> Loaded:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     state = folder / "trainer_state.json"
     steps = json.loads(state.read_text())["global_step"] if is_folder and state.is_file() else None
-    return Loaded(title, is_folder, model, processor, different_names(config.id2label), steps)
+    return Loaded(
+        title=title,
+        is_local=is_folder,
+        model=model,
+        processor=processor,
+        class_names=different_names(config.id2label),
+        ignore_index=ignore_index_of(model),
+        steps=steps,
+    )
 
 
 def download(name: str, local: bool, trusted: bool) -> Path:

@@ -9,8 +9,8 @@ from helpers.demo_server import NAMES, model_folder, photo
 from PIL import Image
 
 from rss_hf import mean_iou
-from rss_hf.advantages.leave_one_out import leave_one_out, pairwise_spatial_difference
-from rss_hf.data import VOID
+from rss_hf.advantages import leave_one_out, pairwise_spatial_difference
+from rss_hf.constants import IGNORE_INDEX
 from rss_hf.demo.images import Refusal
 from rss_hf.demo.learning import draw, open_reference, pair_pictures, pair_text
 from rss_hf.demo.models import load
@@ -18,7 +18,7 @@ from rss_hf.demo.segment import segment
 
 
 REFERENCE = np.random.default_rng(1).integers(0, 4, (44, 60), dtype=np.uint8)
-REFERENCE[:5] = VOID
+REFERENCE[:5] = IGNORE_INDEX
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,22 @@ def test_references_fit_the_image_and_the_classes(loaded, tmp_path):
         return open_reference(str(tmp_path / "mask.png"), photo(), model)
 
     assert np.array_equal(reference(REFERENCE), REFERENCE)
+    three_classes = replace(loaded, class_names=NAMES[:3])
     with pytest.raises(Refusal, match=r"Reference: 1 mask ids without a class, \[3\]"):
-        reference(REFERENCE, replace(loaded, class_names=NAMES[:3]))
+        reference(REFERENCE, three_classes)
+    ignored = np.where(REFERENCE == 3, IGNORE_INDEX, REFERENCE)
+    assert np.array_equal(reference(REFERENCE, replace(three_classes, ignore_index=3)), ignored)
     with pytest.raises(Refusal, match="60 x 44 pixels and the mask 60 x 43"):
         reference(REFERENCE[1:])
-    with pytest.raises(Refusal, match=r"void \(255\) everywhere"):
-        reference(np.full_like(REFERENCE, VOID))
+    with pytest.raises(Refusal, match="no pixel of a class"):
+        reference(np.full_like(REFERENCE, IGNORE_INDEX))
+
+
+def test_a_reference_is_turned_as_its_exif_tag_says(loaded, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    Image.fromarray(np.rot90(REFERENCE).copy()).save(tmp_path / "mask.png", exif=exif)
+    assert np.array_equal(open_reference(str(tmp_path / "mask.png"), photo(), loaded), REFERENCE)
 
 
 def test_segmenting_is_bounded(loaded):

@@ -24,7 +24,7 @@ def loads(monkeypatch):
             assert loads.gates[name].wait(20)
         if name in loads.broken:
             raise Refusal(f"{name} is broken.")
-        return Loaded(name, False, None, None, [], None)
+        return Loaded(name, False, None, None, [], 255, None)
 
     monkeypatch.setattr(models, "load", load)
     return loads
@@ -100,6 +100,7 @@ def test_folders_are_for_visitors_of_this_machine(tmp_path, monkeypatch):
     (tmp_path / "org" / "tiny" / "trainer_state.json").write_text('{"global_step": 150}')
     loaded = load("org/tiny", local=True, trusted=False)
     assert (loaded.title, loaded.is_local, loaded.class_names, loaded.steps) == ("tiny", True, NAMES, 150)
+    assert loaded.ignore_index == 255
     assert load("org/tiny", local=False, trusted=True).title == "tiny"
     monkeypatch.setattr(models, "download", lambda *arguments: arguments)
     with pytest.raises(Refusal, match="The model 'org/tiny' cannot be loaded"):
