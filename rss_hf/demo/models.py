@@ -75,7 +75,7 @@ class Models:
     def get(self, name: str = "") -> Loaded:
         """
         The model of a name, loaded if need be. Waits for the default model only: one other model is loaded at a time,
-        and who asks for any other meanwhile is told to come back.
+        and who asks for any other meanwhile is asked to come back.
 
         Raises:
             Refusal: if there is no such model, it cannot be used here, or one is being loaded already.

@@ -61,11 +61,9 @@ def test_the_folder_of_the_space_needs_no_other_file(tmp_path):
     assert answer.returncode == 2 and "Give --model FOLDER_OR_ID, or set RSS_MODEL" in answer.stderr
 
 
-def test_only_the_demo_needs_gradio():
-    code = "import sys; sys.modules['gradio'] = None; import rss_hf; print('imported'); import rss_hf.demo.app"
-    answer = python("-c", code)
-    assert answer.stdout == "imported\n"
-    assert answer.stderr.endswith("ImportError: The demo needs Gradio: pip install 'rss-hf[demo]'.\n")
+def test_only_the_demo_imports_gradio():
+    answer = python("-c", "import sys, rss_hf; print('gradio' in sys.modules)")
+    assert answer.stdout == "False\n"
 
 
 def test_the_model_must_be_named(monkeypatch, capsys):
