@@ -35,7 +35,7 @@ class DataArguments:
     image_column: str | None = field(default=None, metadata={"help": "If not given: image, pixel_values or img."})
     mask_column: str | None = field(default=None, metadata={"help": "If not given: mask, annotation, label, ..."})
     class_names: list[str] | None = field(
-        default=None, metadata={"help": "In the order of the class ids, where they are not known."}
+        default=None, metadata={"help": "By class id, where the data set does not say."}
     )
     palette: list[str] | None = field(
         default=None, metadata={"help": "Colours of RGB masks by class id, '#804000' or names."}
