@@ -100,7 +100,7 @@ class OptionParser(HfArgumentParser):
     def error(self, message: str):
         option = re.search(r"--(\w+)", message)
         place = self.places.get(option[1] if option else "", "command line")
-        raise ValueError(f"{place}: {message}. See --help.")
+        raise ValueError(f"{place}: {message.rstrip('.')}. See --help.")
 
 
 def parse_args(*dataclass_types: type, argv: list[str] | None = None, description: str = "") -> tuple[Any, ...]:
@@ -131,16 +131,22 @@ def parse_args(*dataclass_types: type, argv: list[str] | None = None, descriptio
         refuse_unknown(list(layer), names, place)
         values |= layer
         parser.places |= dict.fromkeys(layer, place)
-    for word in argv:
-        parser.places.pop(word[2:].partition("=")[0], None)
+    for name in map(option_name, argv):  # what the command line overrides is not read, and not the file's to blame
+        values.pop(name, None)
+        parser.places.pop(name, None)
     *parsed, unknown = parser.parse_args_into_dataclasses(
         as_command_line(values) + argv, return_remaining_strings=True, look_for_args_file=False
     )
-    options = [word[2:].partition("=")[0] for word in unknown if word.startswith("--")]
+    options = [option_name(word) for word in unknown if word.startswith("--")]
     refuse_unknown(options, [*names, "config", *(["recipe"] if has_recipes else [])], "command line")
     if unknown:
         raise ValueError(f"The command line has values that belong to no argument: {' '.join(unknown)}.")
     return tuple(parsed)
+
+
+def option_name(word: str) -> str:
+    """The field that a word of a command line sets, if it is an option: `--num-samples=4` sets `num_samples`."""
+    return word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
 
 
 def parse_sources(argv: list[str] | None, has_recipes: bool) -> tuple[argparse.Namespace, list[str]]:

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     source = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
     model = AutoModelForSemanticSegmentation.from_pretrained(args.model, dtype=torch.float32, **source)
     processor = AutoImageProcessor.from_pretrained(args.model, **source)
-    class_names, ignore_index = choose_class_names(args.model, model.config, data_args), ignore_index_of(model.config)
+    class_names, ignore_index = choose_class_names(args.model, model.config, data_args), ignore_index_of(model)
 
     with accelerator.main_process_first():
         options = vars(data_args) | {"class_names": class_names}

@@ -15,8 +15,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from ..data import open_image, voc_palette
-from ..data.hub import IMAGE_SUFFIXES
+from ..data import IMAGE_SUFFIXES, open_image, voc_palette
 from ..evaluation.predict import predict_maps
 from ..reporting.figures import colorize, overlay
 from .arguments import parse_args

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
             check_labels(rows, len(data.class_names), split, data.mask_palette)
     model, processor = make_model(model_args, args, data.class_names, tuple(augmentation.image_size))
     masks = {
-        "ignore_index": ignore_index_of(model.config),
+        "ignore_index": ignore_index_of(model),
         "palette": data.mask_palette,
         "num_classes": len(data.class_names),
     }

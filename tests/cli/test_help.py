@@ -79,7 +79,14 @@ def test_a_command_is_run_with_the_rest_of_the_line(capsys, monkeypatch):
 
 
 def test_an_unknown_command_is_refused_with_the_nearest():
-    with pytest.raises(SystemExit, match="no command 'trian'. Did you mean 'train'.* The commands are train, evaluate"):
+    with pytest.raises(
+        SystemExit, match="no command 'trian'. Did you mean 'train'.* The commands are train, evaluate"
+    ):
         main.main(["trian"])
     with pytest.raises(SystemExit, match="no command 'x'. The commands are"):
         main.main(["x"])
+
+
+def test_the_demo_has_a_command_line_of_its_own(capsys):
+    pytest.importorskip("gradio")
+    assert "--port" in printed(capsys, main, "demo", "--help")
