@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from rss_hf.data import as_seen
+from ..data import as_seen
 
 
 MAX_BYTES = 20 * 2**20
@@ -72,8 +72,9 @@ def open_picture(path: str, what: str) -> Image.Image:
     check_picture(image, what)
     try:
         image.load()
+        image.getexif()  # else its errors come where the image is turned
     except DECODER_ERRORS as error:
-        raise Refusal(f"{what} is damaged or incomplete: its pixels cannot be decoded. Save it again.") from error
+        raise Refusal(f"{what} is damaged or incomplete: it cannot be decoded. Save it again.") from error
     return image
 
 
