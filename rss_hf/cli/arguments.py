@@ -1,6 +1,5 @@
 """Command lines: dataclasses of options, YAML files under them, unknown names refused with the nearest one."""
 
-# ruff: noqa: T201
 import argparse
 import difflib
 import json

@@ -5,7 +5,6 @@ Scores a segmentation model by the protocol of PASCAL VOC: at the size of the la
     accelerate launch -m rss_hf.cli.evaluate --model outputs/voc --dataset_name nateraw/pascal-voc-2012 --flip
 """
 
-# ruff: noqa: T201
 import json
 import math
 import shlex

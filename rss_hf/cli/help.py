@@ -58,7 +58,8 @@ def groups(dataclass_type: type, everything: bool) -> dict[str, list[str]]:
     """The lines of a dataclass's options by the title of their group."""
     by_name = {field.name: field for field in fields(dataclass_type) if field.init}
     if not issubclass(dataclass_type, RSSConfig):
-        return {dataclass_type._argument_group_name: [field_line(field) for field in by_name.values()]}
+        title = getattr(dataclass_type, "_argument_group_name", "Options")  # a name of HfArgumentParser's, optional
+        return {title: [field_line(field) for field in by_name.values()]}
     own = [
         [name for name in config.__annotations__ if name not in TrainingArguments.__dataclass_fields__]
         for config in (RSSConfig, SegmentationConfig)

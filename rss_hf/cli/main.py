@@ -1,6 +1,5 @@
 """The console script `rss-hf`: one command a module of this folder."""
 
-# ruff: noqa: T201
 import difflib
 import importlib
 import sys

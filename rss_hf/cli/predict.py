@@ -5,7 +5,6 @@ Segments images: for each NAME.* a mask NAME.png (its pixels are class ids, show
     rss-hf predict --model outputs/shapes --input photo.jpg --output_dir predictions --window 512 512 --flip
 """
 
-# ruff: noqa: T201
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -5,7 +5,6 @@ Pushes a finished model folder, its card and its code, to the Hub. Files that ar
     rss-hf push --folder outputs/shapes --repo_id org/rss-segformer --revision v1 --private
 """
 
-# ruff: noqa: T201
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path

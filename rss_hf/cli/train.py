@@ -2,11 +2,10 @@
 Trains a segmentation network from rewards, or from labels for comparison.
 
     rss-hf train --dataset_name shapes --image_size 64 --output_dir outputs/shapes
-    rss-hf train --config configs/camvid.yaml --recipe few_calls --output_dir outputs/few
+    rss-hf train --config configs/shapes.yaml --recipe few_calls --max_train_samples 1000 --output_dir outputs/few
     accelerate launch -m rss_hf.cli.train --config configs/shapes.yaml --objective cross_entropy
 """
 
-# ruff: noqa: T201
 import logging
 import os
 import sys

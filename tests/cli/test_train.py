@@ -100,7 +100,8 @@ def test_two_processes(config, tmp_path):
 
 def test_one_launched_process_uses_all_cores(config, tmp_path):
     """Which `accelerate launch` itself would not let it: it sets OMP_NUM_THREADS to 1 where it is not set."""
-    result = launch(tmp_path, "--config", config, "--max_steps", 1, "--eval_strategy", "no")
+    options = ["--num_processes", "1"]
+    result = launch(tmp_path, "--config", config, "--max_steps", 1, "--eval_strategy", "no", options=options)
     assert result.returncode == 0, result.stderr[-3000:]
     cores = len(os.sched_getaffinity(0))
     assert [path.name for path in tmp_path.glob("*threads")] == [f"0 of 1, {cores} threads"]
