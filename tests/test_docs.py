@@ -1,0 +1,102 @@
+"""What the texts promise: their length, and that what they name is there."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from rss_hf.advantages import ESTIMATORS
+from rss_hf.recipes import recipe_names
+from rss_hf.rewards import REWARDS
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments that a link to a page may have: its headings, as GitHub writes them, and its own `id`s."""
+    text = without_code(page.read_text())
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'id="([^"]+)"', text))
+
+
+def column(table_header: str, text: str, index: int) -> set[str]:
+    """What stands in back-quotes in a column of the table that begins with `table_header`."""
+    rows = text[text.index(table_header) :].split("\n\n")[0].splitlines()[2:]
+    return {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[index])}
+
+
+def test_lengths():
+    assert len(read("README.md").split()) <= 900
+    for page in ("docs/method.md", "docs/results.md"):
+        assert len(read(page).splitlines()) <= 300, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page):
+    dead = []
+    for link in LINK.findall(without_code(page.read_text())):
+        if "://" in link:
+            continue
+        path, _, fragment = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (fragment and fragment not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_dead_links_would_be_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text('# A *title*, of `code_x`\n\n<a id="own"></a>\n\n```\n# no title\n[no](link)\n```\n[a](b.md#c)\n')
+    assert anchors(page) == {"a-title-of-code_x", "own"}
+    assert LINK.findall(without_code(page.read_text())) == ["b.md#c"]
+
+
+def test_files_named_in_the_method_are_there():
+    named = set(re.findall(r"`((?:rss_hf|benchmarks|examples)/[\w/]+\.\w+)`", read("docs/method.md")))
+    assert len(named) >= 15
+    assert {name for name in named if not (ROOT / name).is_file()} == set()
+
+
+def test_every_recipe_is_in_the_readme():
+    assert column("| situation | recipe |", read("README.md"), 2) == set(recipe_names())
+
+
+def test_every_reward_is_documented():
+    assert column("| name | level |", read("docs/rewards.md"), 1) == set(REWARDS)
+
+
+def test_every_setting_of_an_estimator_is_documented():
+    method = read("docs/method.md")
+    settings = {f.name for estimator in ESTIMATORS.values() for f in dataclasses.fields(estimator.config_class)}
+    assert {name for name in settings if f"`{name}`" not in method} == set()
+
+
+def test_every_field_of_the_table_of_trl_names_exists():
+    from rss_hf import RSSConfig, RSSTrainer
+
+    fields = {field.name for field in dataclasses.fields(RSSConfig)} | set(RSSTrainer.__init__.__annotations__)
+    named = column("| TRL (`GRPOConfig`", read("docs/from_trl.md"), 2)
+    named = {name for name in named if re.fullmatch(r"[a-z_]+", name)}
+    assert {"num_samples", "scale_rewards"} <= named
+    assert named - fields - {"eta", "processing_class", "reward_funcs"} == set()
+
+
+def test_style_of_words():
+    """The words of the research diary stay out of the texts for users."""
+    private = re.compile(r"\b(worths?|doubts?|taught|beliefs?|calibrated|queries|by image|surprise)\b", re.IGNORECASE)
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    found = {f"{page.name}: {word}" for page in pages for word in private.findall(page.read_text())}
+    assert found == set()
