@@ -9,8 +9,9 @@ import argparse
 
 import torch
 
-from rss_hf import RSSConfig, RSSSegformerConfig, RSSSegformerForSemanticSegmentation, RSSTrainer
+from rss_hf import RSSConfig, RSSTrainer
 from rss_hf.data import load_segmentation_dataset
+from rss_hf.training import load_image_processor, load_model
 
 
 NUM_CLASSES = 5
@@ -38,9 +39,16 @@ def main():
     options = parser.parse_args()
 
     data = load_segmentation_dataset("shapes")
-    model = RSSSegformerForSemanticSegmentation(RSSSegformerConfig(id2label=dict(enumerate(data.class_names))))
+    model = load_model(None, dict(enumerate(data.class_names)))  # SegFormer-B0 from scratch
     args = RSSConfig(options.output_dir, max_steps=options.max_steps, num_samples=16, report_to="none")
-    trainer = RSSTrainer(model, args, reward_funcs=f2, train_dataset=data.train, eval_dataset=data.validation)
+    trainer = RSSTrainer(
+        model,
+        args,
+        reward_funcs=f2,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        processing_class=load_image_processor(None, size=(64, 64)),
+    )
     trainer.train()
     logs = [entry["reward/f2/mean"] for entry in trainer.state.log_history if "reward/f2/mean" in entry]
     print(f"mean F2 of the maps drawn: {logs[0]:.3f} at first, {logs[-1]:.3f} in the end")  # noqa: T201

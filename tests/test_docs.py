@@ -1,5 +1,6 @@
-"""What the texts promise: their length, and that what they name is there."""
+"""What the texts promise: their length, that what they name is there, and the arrows of the house."""
 
+import ast
 import dataclasses
 import re
 from pathlib import Path
@@ -93,9 +94,43 @@ def test_every_name_beside_one_of_trl_exists():
     assert named - fields == {"eta", "processing_class"}  # a setting of the estimators, an argument of the Trainer
 
 
+def imports(file: Path) -> set[tuple[str, ...]]:
+    """The modules of rss_hf that a file of it imports, as paths: `("policy", "action_grid")`."""
+    package, found = file.relative_to(ROOT / "rss_hf").parts[:-1], set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == "rss_hf"):
+            module = tuple((node.module or "").split(".")) if node.module else ()
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = base + (module if node.level else module[1:])
+            found |= {(*module, alias.name) for alias in node.names}
+    return found
+
+
+def test_arrows_of_the_house():
+    """Each folder imports what the table in CONTRIBUTING.md allows it, and nothing else."""
+    table = read("CONTRIBUTING.md")
+    table = table[table.index("| folder of `rss_hf/`") :].split("\n\n")[0].splitlines()[2:]
+    rows = [[re.findall(r"`(\w+)/?`", cell) for cell in row.split("|")[1:-1]] for row in table]
+    folders = {path.name for path in (ROOT / "rss_hf").iterdir() if (path / "__init__.py").is_file()}
+    assert {folder for (folder,), _, _ in rows} == folders
+    for (folder,), _, allowed in rows:
+        if folder == "demo":  # "all but" these
+            allowed = folders - set(allowed)
+        for file in (ROOT / "rss_hf" / folder).rglob("*.py"):
+            forbidden = {path[0] for path in imports(file)} & folders - {folder, *allowed}
+            assert forbidden == set(), f"{file.relative_to(ROOT)} imports {forbidden}"
+
+
+def test_score_posterior_can_be_deleted():
+    """No file outside its folder knows it, but for the table of estimators."""
+    others = [file for file in (ROOT / "rss_hf").rglob("*.py") if "score_posterior" not in file.parts]
+    knowing = [file for file in others if any("score_posterior" in path for path in imports(file))]
+    assert [str(file.relative_to(ROOT)) for file in knowing] == ["rss_hf/advantages/__init__.py"]
+
+
 def test_style_of_words():
     """The words of the research diary stay out of the texts for users."""
-    private = re.compile(r"\b(worths?|doubts?|taught|beliefs?|calibrated|queries|by image|surprise)\b", re.IGNORECASE)
+    private = re.compile(r"\b(worths|doubts?|taught|beliefs?|calibrated|queries|by image|visits)\b", re.IGNORECASE)
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     found = {f"{page.name}: {word}" for page in pages for word in private.findall(page.read_text())}
     assert found == set()
