@@ -11,6 +11,7 @@ import torch
 
 from rss_hf import RSSConfig, RSSTrainer
 from rss_hf.data import load_segmentation_dataset
+from rss_hf.evaluation import evaluate_rewards
 from rss_hf.training import load_image_processor, load_model
 
 
@@ -49,9 +50,15 @@ def main():
         eval_dataset=data.validation,
         processing_class=load_image_processor(None, size=(64, 64)),
     )
+    before = evaluate_f2(trainer)
     trainer.train()
-    logs = [entry["reward/f2/mean"] for entry in trainer.state.log_history if "reward/f2/mean" in entry]
-    print(f"mean F2 of the maps drawn: {logs[0]:.3f} at first, {logs[-1]:.3f} in the end")  # noqa: T201
+    print(f"mean F2 of the validation images: {before:.3f} before, {evaluate_f2(trainer):.3f} after")  # noqa: T201
+
+
+def evaluate_f2(trainer: RSSTrainer) -> float:
+    """The mean reward of the most probable map of each validation image, in [0, 1]."""
+    dataloader = trainer.get_eval_dataloader()
+    return evaluate_rewards(trainer.model, dataloader, trainer.rewards, NUM_CLASSES, trainer.accelerator)["reward"]
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 import ast
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from rss_hf import RSSConfig
 from rss_hf.advantages import ESTIMATORS
+from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
+from rss_hf.cli.evaluate import EvaluateArguments
+from rss_hf.cli.predict import PredictArguments
+from rss_hf.cli.push import PushArguments
 from rss_hf.recipes import recipe_names
 from rss_hf.rewards import REWARDS
 
@@ -16,6 +21,23 @@ from rss_hf.rewards import REWARDS
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
+
+
+ARGUMENTS = {
+    "train": (ModelArguments, DataArguments, AugmentationArguments, RSSConfig),
+    "evaluate": (EvaluateArguments, DataArguments),
+    "predict": (PredictArguments,),
+    "push": (PushArguments,),
+}
+
+
+def commands() -> list[str]:
+    """The command lines `rss-hf ...` of all pages."""
+    blocks = [block for page in PAGES for block in re.findall(r"```(\w*)\n(.*?)```", page.read_text(), re.DOTALL)]
+    text = "\n".join(code.replace("\\\n", " ") for language, code in blocks if language in ("", "bash"))
+    return sorted(
+        set(re.findall(rf"^ *(?:\w+=\w+ )?(rss-hf (?:{'|'.join(ARGUMENTS)}) .*)$", text, flags=re.MULTILINE))
+    )
 
 
 def read(name: str) -> str:
@@ -64,6 +86,17 @@ def test_dead_links_would_be_found(tmp_path):
     page.write_text('# A *title*, of `code_x`\n\n<a id="own"></a>\n\n```\n# no title\n[no](link)\n```\n[a](b.md#c)\n')
     assert anchors(page) == {"a-title-of-code_x", "own"}
     assert LINK.findall(without_code(page.read_text())) == ["b.md#c"]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_are_understood(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    _, command, *words = shlex.split(line, comments=True)
+    parsed = parse_args(*ARGUMENTS[command], argv=words)
+    given = {word[2:]: words[i + 1] for i, word in enumerate(words[:-1]) if word.startswith("--")}
+    values = {name: value for arguments in parsed for name, value in vars(arguments).items()}
+    for name in given.keys() & {"output_dir", "dataset_name", "model", "input", "folder", "repo_id", "hub_model_id"}:
+        assert values[name] == given[name]
 
 
 def test_files_named_in_the_method_are_there():

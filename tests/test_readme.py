@@ -65,5 +65,5 @@ def test_own_judge_runs(tmp_path):
     ]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert run.returncode == 0, run.stderr
-    scores = re.search(r"mean F2 of the maps drawn: (\d\.\d+) at first, (\d\.\d+) in the end", run.stdout)
+    scores = re.search(r"mean F2 of the validation images: (\d\.\d+) before, (\d\.\d+) after", run.stdout)
     assert scores and all(0 < float(score) < 1 for score in scores.groups())
