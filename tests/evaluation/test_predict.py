@@ -1,30 +1,20 @@
-import json
-import math
 import os
-import runpy
 import socket
-import sys
 import weakref
-from pathlib import Path
 
-import datasets
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from rss_hf.evaluation.metrics import confusion_matrix, segmentation_scores
-from rss_hf.evaluation.predict import evaluate_model, predict_maps, predict_maps_and_entropies, predict_probabilities
+from rss_hf.evaluation.predict import evaluate_model, predict_maps, predict_maps_and_entropies, upsampled_views
 
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_model.py"
 NUM_LABELS = 3
 SIZES = [(12, 16), (9, 20), (30, 7), (12, 16), (5, 5)]  # an odd number of images, of their own sizes
 
@@ -43,6 +33,12 @@ class ToyModel(nn.Module):
         self.modes.append(self.training)
         self.outputs.append(weakref.ref(logits))
         return SemanticSegmenterOutput(logits=logits)
+
+
+@torch.no_grad()
+def predict_probabilities(model, images, sizes, window=None, stride=None, flip=False):
+    """The class probabilities (C, H_i, W_i) that maps and entropies are made of."""
+    return [views.softmax(1).mean(0) for views in upsampled_views(model, images, sizes, window, stride, flip)]
 
 
 def make_examples():
@@ -246,64 +242,3 @@ def test_two_processes_count_each_image_once(tmp_path):
     torch.multiprocessing.spawn(count_in_process, (port, tmp_path), nprocs=2)
     for rank in range(2):
         assert torch.equal(torch.load(tmp_path / f"{rank}.pt"), count_by_hand(make_examples()))
-
-
-@pytest.fixture
-def run_script(accelerator, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-
-    return run
-
-
-def make_dataset(folder):
-    """A data set folder of the Hub's form, 5 images of their own sizes, class 3 in none of the masks."""
-    rng = np.random.default_rng(0)
-    rows = {"image": [], "mask": []}
-    for size in SIZES:
-        rows["image"].append(Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)))
-        rows["mask"].append(Image.fromarray(rng.choice([0, 1, 2, 255], size).astype(np.uint8)))
-    features = datasets.Features(image=datasets.Image(), mask=datasets.Image())
-    for split in ("train", "validation"):
-        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data" / f"{split}-0.parquet")
-    return rows
-
-
-@pytest.mark.parametrize("arguments", [[], ["--flip", "--streaming"]])
-def test_script_scores_a_split(run_script, tmp_path, capsys, arguments):
-    rows, names, processor = make_dataset(tmp_path / "set"), ["sky", "car", "road", "boat"], SegformerImageProcessor()
-    model = tiny_segformer(num_labels=4)
-    processor.size = {"height": 64, "width": 64}
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    arguments = [*arguments, "--model", tmp_path / "model", "--dataset_name", tmp_path / "set"]
-    arguments += ["--class_names", *names, "--output_file", tmp_path / "out" / "scores.json"]
-    arguments += ["--batch_size", 2, "--num_workers", 0]
-    run_script(*arguments)
-
-    confusion = torch.zeros(4, 4, dtype=torch.int64)
-    for image, mask in zip(rows["image"], rows["mask"], strict=True):
-        label = torch.from_numpy(np.array(mask))
-        pixel_values = processor(images=image, return_tensors="pt")["pixel_values"]
-        maps = predict_maps(model, pixel_values, [label.shape], flip="--flip" in arguments)
-        confusion += confusion_matrix(maps[0], label, 4)
-    expected = segmentation_scores(confusion, names)
-    written = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert written["scores"] == {name: None if math.isnan(score) else score for name, score in expected.items()}
-    assert written["scores"]["accuracy_boat"] is None
-    assert written["arguments"]["dataset_name"] == str(tmp_path / "set")
-    table = {line.rsplit(maxsplit=2)[0]: line for line in capsys.readouterr().out.splitlines()}
-    for row, name in (("car", "iou_car"), ("mean", "mean_iou")):
-        assert f" {100 * expected[name]:.2f} " in table[row]
-
-
-def test_script_refuses_a_model_of_other_classes(run_script, tmp_path):
-    make_dataset(tmp_path / "set")
-    tiny_segformer(num_labels=4).save_pretrained(tmp_path / "model")
-    SegformerImageProcessor().save_pretrained(tmp_path / "model")
-    arguments = ["--model", tmp_path / "model", "--dataset_name", tmp_path / "set", "--class_names", "a", "b", "c"]
-    with pytest.raises(ValueError, match="predicts 4 classes but .*set has 3"):
-        run_script(*arguments)
