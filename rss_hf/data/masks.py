@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from ..rewards.confusion import VOID
+from ..constants import IGNORE_INDEX as VOID
 
 
 def voc_palette(num_colors: int = 256) -> list[tuple[int, int, int]]:
