@@ -49,12 +49,14 @@ logger = logging.getLogger("measure_demo")
 class MeasureArguments:
     """What to measure with."""
 
+    _argument_group_name = "Measurement"
+
     model: str = field(metadata={"help": "Folder of a trained model."})
     pictures: str = field(metadata={"help": "Folder for the pictures of the page; made if it is not there."})
 
 
 def main():
-    (args,) = parse_args(MeasureArguments)
+    (args,) = parse_args(MeasureArguments, description=__doc__)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logger.setLevel(logging.INFO)
     model, pictures = Path(args.model).resolve(), Path(args.pictures).resolve()

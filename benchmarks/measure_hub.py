@@ -29,8 +29,8 @@ from helpers.hub_server import Fault, Hub  # noqa: E402
 
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-RECIPE = "--image_size 128 128 --max_steps 60 --per_device_train_batch_size 4 --per_device_eval_batch_size 8"
-RECIPE += " --eval_steps 30 --save_steps 30 --warmup_steps 5 --bf16 false --dataloader_num_workers 0"
+OPTIONS = "--image_size 128 128 --max_steps 60 --per_device_train_batch_size 4 --per_device_eval_batch_size 8"
+OPTIONS += " --eval_steps 30 --save_steps 30 --warmup_steps 5 --bf16 false --dataloader_num_workers 0"
 FAULTS = [{"kind": "drop"}, {"kind": "cut"}, {"kind": "delay", "seconds": 1.0}]
 FAULTS[2:2] = [{"kind": "status", "status": status} for status in (401, 409, 412, 500)]
 
@@ -40,6 +40,8 @@ logger = logging.getLogger("measure_hub")
 @dataclass
 class MeasureArguments:
     """What to measure with."""
+
+    _argument_group_name = "Measurement"
 
     model: str = field(metadata={"help": "Folder of a trained model."})
     data: str = field(metadata={"help": "Data set folder with PASCAL VOC's classes."})
@@ -51,7 +53,7 @@ def main():
 
     from rss_hf.cli.arguments import parse_args
 
-    (args,) = parse_args(MeasureArguments)
+    (args,) = parse_args(MeasureArguments, description=__doc__)
     args = MeasureArguments(*(str(Path(path).absolute()) for path in (args.model, args.data, args.fresh_python)))
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logger.setLevel(logging.INFO)
@@ -139,9 +141,9 @@ def training(args: MeasureArguments, out: Path) -> dict:
     """A training on a data set of the Hub, pushed to the Hub: the score as it ended, of the folder, of the Hub."""
     with Hub() as hub:
         call(hub, push_data, args.data, out)
-        recipe = ["--config", ROOT / "configs/voc_image_level.yaml", "--dataset_name", VOC, "--model_name_or_path", ""]
-        recipe += [*RECIPE.split(), "--output_dir", out / "run", "--push_to_hub", "--hub_model_id", MODEL]
-        run(hub, ROOT / "scripts/train.py", *recipe)
+        words = ["--config", ROOT / "configs/voc_image_level.yaml", "--dataset_name", VOC, "--model_name_or_path", ""]
+        words += [*OPTIONS.split(), "--output_dir", out / "run", "--push_to_hub", "--hub_model_id", MODEL]
+        run(hub, ROOT / "scripts/train.py", *words)
         for name, model in (("folder", out / "run"), ("hub", MODEL)):
             options = ["--model", model, "--dataset_name", VOC, "--num_workers", 0, "--batch_size", 8]
             run(hub, ROOT / "scripts/evaluate_model.py", *options, "--output_file", out / f"{name}.json")
@@ -150,7 +152,7 @@ def training(args: MeasureArguments, out: Path) -> dict:
     for name in ("folder", "hub"):
         scores[name] = json.loads((out / f"{name}.json").read_text())["scores"]["mean_iou"]
     commits = hub.requests.count(f"POST /api/models/{MODEL}/commit/main")
-    about = {"rows": json.loads((out / "rows.json").read_text()), "recipe": RECIPE, "model_commits": commits}
+    about = {"rows": json.loads((out / "rows.json").read_text()), "options": OPTIONS, "model_commits": commits}
     return about | {"mean_iou": scores, "equal": len(set(scores.values())) == 1}
 
 

@@ -21,15 +21,16 @@ def source_of(data: str) -> str:
 
 def configuration(row: dict, seed: int = 0) -> dict:
     """
-    Every option of a row's training but the places of this machine: the YAML file of its data, the data's own
-    options, the method's recipe, the method's options, the row's learning rate.
+    Every option of a row's training but the places of this machine. Later ones count: the defaults of `RSSConfig`,
+    the YAML file of the data, the data's own options, the method's recipe, the method's options, the row's rate.
 
     Args:
         row (`dict`): `data`, `method` and, where it is not the one that follows from these, `learning_rate`.
         seed (`int`, *optional*, defaults to 0).
     """
     data, method = DATA[row["data"]], dict(METHODS.get(row["method"], {}))
-    options = yaml.safe_load((ROOT / "configs" / f"{data['config']}.yaml").read_text()) | data.get("options", {})
+    options = recipe("default") | yaml.safe_load((ROOT / "configs" / f"{data['config']}.yaml").read_text())
+    options |= data.get("options", {})
     options |= recipe(method.pop("recipe")) if "recipe" in method else {}
     options |= method | {"seed": seed}
     if "learning_rate" in row:

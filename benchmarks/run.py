@@ -46,6 +46,8 @@ writing = threading.Lock()
 class BenchmarkArguments:
     """What to measure."""
 
+    _argument_group_name = "Benchmark"
+
     suite: str = field(metadata={"help": "Which table.", "choices": list(SUITES)})
     data: list[str] | None = field(default=None, metadata={"help": "Only the table's rows on these data."})
     methods: list[str] | None = field(default=None, metadata={"help": "Only the table's rows of these methods."})
@@ -83,7 +85,7 @@ class Run:
 
 
 def main():
-    (args,) = parse_args(BenchmarkArguments)
+    (args,) = parse_args(BenchmarkArguments, description=__doc__)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     measure(missing_runs(args), args)
     write_tables()
@@ -167,15 +169,17 @@ def measure_run(run: Run, places: dict, cores: set[int]) -> None:
     """Trains in a process of its own, on these cores, and adds the record."""
     run.output_dir.mkdir(parents=True, exist_ok=True)
     options = run.configuration | places | {"output_dir": str(run.output_dir), "disable_tqdm": True}
-    with open(run.output_dir / "log.txt", "a") as log:
-        subprocess.run(
+    log = run.output_dir / "log.txt"
+    with log.open("a") as file:
+        training = subprocess.run(
             [sys.executable, "-m", "rss_hf.cli.train", *as_command_line(options)],
             cwd=ROOT,
-            check=True,
-            stdout=log,
+            stdout=file,
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
+    if training.returncode:
+        raise RuntimeError(f"Training {run.method} on {run.data} ended with code {training.returncode}; see {log}.")
     state = json.loads((run.output_dir / "trainer_state.json").read_text())
     results = json.loads((run.output_dir / "all_results.json").read_text())
     with writing:

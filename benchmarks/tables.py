@@ -131,6 +131,8 @@ def cell(column: str, row: dict, runs: pd.DataFrame, labels: float) -> str:
         case "mean accuracy":
             return mean_of(runs["mean_accuracy"])
         case "calls to 0.90":
+            if not first["reward_calls"]:
+                return ""
             calls = [calls_until(run, 0.9 * labels) for run in runs.sort_values("seed").to_dict("records")]
             return ", ".join("–" if number is None else thousands(number) for number in calls)
     raise ValueError(f"Unknown column {column!r}.")
@@ -186,7 +188,7 @@ def plot_curves(runs: pd.DataFrame, rows: list[dict], over: str) -> Figure:
     Validation mIoU over `"step"` or `"reward calls"`, a colour a row and a line a seed; over reward calls, labels are
     level at their last score.
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4 + 0.22 * len(rows)), layout="constrained")
     axis = figure.subplots()
     for index, row in enumerate(rows):
         for number, run in enumerate(runs_of(runs, row).to_dict("records")):
