@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 
-pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 

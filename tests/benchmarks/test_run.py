@@ -5,7 +5,11 @@ import json
 import plan
 import pytest
 import record
-import run as benchmark
+
+
+pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
+
+import run as benchmark  # noqa: E402
 
 
 SUITE = {

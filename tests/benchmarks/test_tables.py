@@ -2,7 +2,11 @@
 
 import pytest
 import record
-import tables
+
+
+pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
+
+import tables  # noqa: E402
 
 
 SUITE = {
@@ -149,6 +153,14 @@ def test_curves_are_drawn_over_steps_or_calls(write, new_record):
         assert axis.get_xlabel() == over
     assert drawn["step"] == [([1, 2], [0.25, 0.5]), ([1, 2], [0.3, 0.6])]
     assert drawn["reward calls"][0][1] == [0.5, 0.5] and drawn["reward calls"][1] == ([500, 1000], [0.3, 0.6])
+
+
+def test_every_row_is_of_data_and_methods_there_are():
+    runs = tables.load_runs()
+    for row in (row for suite in tables.SUITES.values() for row in suite["rows"]):
+        assert row["data"] in tables.DATA, row
+        assert row["method"] in tables.METHODS or len(tables.runs_of(runs, row)), row
+    assert all(tables.DATA[name].get("labels", name) in tables.DATA for name in tables.DATA)
 
 
 def test_the_page_holds_the_tables_of_the_records():
