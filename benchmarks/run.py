@@ -4,6 +4,7 @@ Measures the rows of a table of docs/results.md, then writes all tables anew.
     python benchmarks/run.py --suite coarse-judge --seeds 0 1 2
     python benchmarks/run.py --suite labels --seeds 0 1 2 --jobs 2 --camvid FOLDER_OR_ID --voc FOLDER_OR_ID \\
         --encoder_weights tf_efficientnet_lite0.safetensors
+    python benchmarks/run.py --suite tables
 
 benchmarks/methods.yaml says what is measured. Each run trains in a process of its own and adds one line to
 benchmarks/records/. A run whose whole configuration has a line is not repeated, so that a command that was stopped
@@ -48,7 +49,7 @@ class BenchmarkArguments:
 
     _argument_group_name = "Benchmark"
 
-    suite: str = field(metadata={"help": "Which table.", "choices": list(SUITES)})
+    suite: str = field(metadata={"help": "Which table; tables: measure nothing.", "choices": [*SUITES, "tables"]})
     data: list[str] | None = field(default=None, metadata={"help": "Only the table's rows on these data."})
     methods: list[str] | None = field(default=None, metadata={"help": "Only the table's rows of these methods."})
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run for each row and seed."})
@@ -87,7 +88,8 @@ class Run:
 def main():
     (args,) = parse_args(BenchmarkArguments, description=__doc__)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    measure(missing_runs(args), args)
+    if args.suite != "tables":
+        measure(missing_runs(args), args)
     write_tables()
 
 
