@@ -29,8 +29,7 @@ def test_every_line_says_whence_it_is_or_that_it_does_not(path):
         assert record.keys().isdisjoint(missing)
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])
         assert "torch" in record["versions"]
-        text = json.dumps(record)
-        assert "/home/" not in text and "/work/" not in text and "/tmp/" not in text
+        assert not re.search(r'[" =]/\w', json.dumps(record))  # no place of one machine
 
 
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
