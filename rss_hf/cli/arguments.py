@@ -99,7 +99,7 @@ class OptionParser(HfArgumentParser):
     def error(self, message: str):
         option = re.search(r"--(\w+)", message)
         place = self.places.get(option[1] if option else "", "command line")
-        raise ValueError(f"{place}: {message.rstrip('.')}. See --help.")
+        raise ValueError(f"{place}: {message.rstrip('.')}. See --help.") from None
 
 
 def parse_args(*dataclass_types: type, argv: list[str] | None = None, description: str = "") -> tuple[Any, ...]:
