@@ -8,22 +8,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from torchvision import tv_tensors
+from transformers.image_processing_utils import BaseImageProcessor
 
-from .masks import (
-    VOC_PALETTE,
-    VOID,
-    load,
-    mask_to_indices,
-    open_pair,
-    present_ids,
-    refuse_unknown_ids,
-    row_name,
-    undecoded,
-)
-from .transforms import Transform
-
-
-POSITIONS = 256  # a side of the grid on which pixels are found again
+from ..constants import IGNORE_INDEX, POSITION_GRID
+from .columns import Rows, known_features, rename_columns
+from .masks import parse_palette
+from .rows import keep_encoded, open_row, row_name
+from .transforms import EvalTransform, Transform, train_transform
 
 
 class SegmentationDataset(Dataset):
@@ -42,20 +33,38 @@ class SegmentationDataset(Dataset):
         seed (`int`, *optional*, defaults to 42):
             Not negative.
         positions (`bool`, *optional*, defaults to `False`):
-            Also say which image it is and where in it each pixel was, for credits that remember what was judged.
-            `transform` is then given a mask (2, h, w) int64, class ids and places, or only the latter: (1, h, w).
+            Also say which image it is and where in its image each pixel was. `transform` is then given a mask
+            (2, h, w) int64, class ids and positions, or only the latter: (1, h, w).
+        ignore_index (`int`, *optional*, defaults to 255):
+            The label of pixels that are 255 in a mask file.
+        palette (`list[tuple[int, int, int]]` or `list[str]`, *optional*):
+            The colour of each class, for RGB masks, which are refused without it.
+        num_classes (`int`, *optional*):
+            Where given, ids that are neither below it nor 255 raise `ValueError`, naming the row.
 
     Raises:
-        `ValueError`: no column `image`, or columns called as the tensors made here.
+        `ValueError`: no column `image`, columns called as the tensors made here, or a wrong palette.
     """
 
-    def __init__(self, dataset: datasets.Dataset, transform: Transform, seed: int = 42, positions: bool = False):
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        transform: Transform,
+        seed: int = 42,
+        positions: bool = False,
+        ignore_index: int = IGNORE_INDEX,
+        palette: Sequence[str | Sequence[int]] | None = None,
+        num_classes: int | None = None,
+    ):
         made = {"pixel_values", "labels"} | ({"image_index", "image_positions"} if positions else set())
         _check_columns(dataset.column_names, made)
-        self.positions = positions
-        self.dataset = undecoded(dataset)
+        self.dataset = keep_encoded(dataset)
         self.transform = transform
         self.seed = seed
+        self.positions = positions
+        self.ignore_index = ignore_index
+        self.palette = parse_palette(palette, num_classes)
+        self.num_classes = num_classes
         # Shared memory, because workers that outlive an epoch hold a copy of this object.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -70,22 +79,25 @@ class SegmentationDataset(Dataset):
         """
         Returns:
             `dict`: `pixel_values` (3, H, W) float32, `labels` int64 of the transform's size if there is a mask, and
-            every other column as it is; with `positions` also `image_index`, int, and `image_positions` (H, W) int64:
-            the place y `POSITIONS` + x of each pixel on a grid of `POSITIONS` a side laid over the image, -1 for
-            padding.
+            every other column as it is; with `positions` also `image_index`, int64 in [0, rows), and
+            `image_positions` (H, W) int64: the cell y `POSITION_GRID` + x of each pixel on a grid of `POSITION_GRID`
+            cells a side laid over the image, -1 for padding.
 
         Raises:
             `ValueError`: an image or mask that cannot be read, or whose sizes differ.
         """
         row = self.dataset[index]
-        seeds, where = (self.seed, self.epoch.item(), index), row_name(row, index)
-        image, mask = open_row(row, where)
+        seeds = (self.seed, self.epoch.item(), index)
+        image, mask = _open_as_tensors(row, row_name(row, index), self.palette, self.num_classes)
         if not self.positions:
-            return make_example(row, image, mask, self.transform, seeds)
-        example = make_example(row, image, add_positions(image, mask), self.transform, seeds)
-        *labels, places = example.pop("labels")
-        positions = torch.where(places == VOID, -1, places - VOID - 1)
-        example |= {"image_index": torch.tensor(index), "image_positions": positions}
+            return make_example(row, image, mask, self.transform, seeds, self.ignore_index)
+        first = max(IGNORE_INDEX, self.ignore_index) + 1  # what padding has is below
+        positions = _pixel_positions(*image.shape[-2:]) + first
+        both = torch.stack([positions] if mask is None else [mask.long(), positions])
+        example = make_example(row, image, tv_tensors.Mask(both), self.transform, seeds, self.ignore_index)
+        *labels, positions = example.pop("labels")
+        example["image_index"] = torch.tensor(index)
+        example["image_positions"] = torch.where(positions < first, -1, positions - first)
         return example | ({"labels": labels[0]} if labels else {})
 
 
@@ -98,21 +110,25 @@ class StreamingSegmentationDataset(IterableDataset):
     Args:
         dataset (`datasets.IterableDataset`):
             Column `image`, maybe `mask`, and any others.
-        transform ([`Transform`]):
+        transform, seed, ignore_index, palette, num_classes:
             As for [`SegmentationDataset`].
-        seed (`int`, *optional*, defaults to 42):
-            Not negative.
-        num_classes (`int`, *optional*):
-            Where given, ids that are neither below it nor 255 raise `ValueError`, naming the row.
     """
 
     def __init__(
-        self, dataset: datasets.IterableDataset, transform: Transform, seed: int = 42, num_classes: int | None = None
+        self,
+        dataset: datasets.IterableDataset,
+        transform: Transform,
+        seed: int = 42,
+        ignore_index: int = IGNORE_INDEX,
+        palette: Sequence[str | Sequence[int]] | None = None,
+        num_classes: int | None = None,
     ):
-        _check_columns(dataset.column_names, {"pixel_values", "labels"})
-        self.dataset = dataset
+        _check_columns(list(known_features(dataset)), {"pixel_values", "labels"})
+        self.dataset = keep_encoded(dataset)
         self.transform = transform
         self.seed = seed
+        self.ignore_index = ignore_index
+        self.palette = parse_palette(palette, num_classes)
         self.num_classes = num_classes
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -125,33 +141,94 @@ class StreamingSegmentationDataset(IterableDataset):
         worker = get_worker_info()
         worker_id = 0 if worker is None else worker.id
         for index, row in enumerate(self.dataset):
-            image, mask = open_row(row, f"streamed {row_name({}, index)}", self.num_classes)
-            yield make_example(row, image, mask, self.transform, (self.seed, self.epoch.item(), worker_id, index))
+            where = f"streamed {row_name(row, index)}"
+            image, mask = _open_as_tensors(row, where, self.palette, self.num_classes)
+            seeds = (self.seed, self.epoch.item(), worker_id, index)
+            yield make_example(row, image, mask, self.transform, seeds, self.ignore_index)
 
 
-def open_row(
-    row: dict[str, Any], where: str, num_classes: int | None = None
-) -> tuple[tv_tensors.Image, tv_tensors.Mask | None]:
+def training_examples(
+    rows: Rows,
+    image_processor: BaseImageProcessor,
+    *,
+    image_size: tuple[int, int] | None = None,
+    scale_range: tuple[float, float] = (0.5, 2.0),
+    photometric_distortion: bool = True,
+    seed: int = 42,
+    positions: bool = False,
+    ignore_index: int = IGNORE_INDEX,
+    palette: Sequence[str | Sequence[int]] | None = None,
+    num_classes: int | None = None,
+) -> SegmentationDataset | StreamingSegmentationDataset:
     """
-    The image (3, h, w) uint8, RGB, and the class ids (h, w) uint8 of a row, None without a mask.
+    Rows as augmented examples, normalised as the image processor does.
 
     Args:
-        row (`dict`):
-            `image` and maybe `mask`, as [`~rss_hf.data.masks.open_pair`] takes them.
-        where (`str`):
-            The row, for the errors.
-        num_classes (`int`, *optional*):
-            Where given, ids that are neither below it nor 255 raise `ValueError`.
+        rows (`datasets.Dataset` or `datasets.IterableDataset`):
+            A column of images and maybe one of masks, found by [`rename_columns`]; without masks the examples have no
+            `labels`. Other columns come along.
+        image_processor (`BaseImageProcessor`):
+            The one of the model.
+        image_size (`tuple[int, int]`, *optional*, defaults to the size of the image processor):
+            Height and width of the examples, in pixels.
+        scale_range, photometric_distortion:
+            As for [`train_transform`].
+        seed, positions, ignore_index, palette, num_classes:
+            As for [`SegmentationDataset`].
+
+    Returns:
+        [`SegmentationDataset`], or [`StreamingSegmentationDataset`] for a stream.
+
+    Raises:
+        `ValueError`: `image_size` left out where the processor has no height and width, `positions` of a stream, or
+        what the data sets refuse.
     """
-    image, mask = open_pair(row, where)
-    load(image, f"{where}: the image")
-    image = tv_tensors.Image(image.convert("RGB"))
-    if mask is None:
-        return image, None
-    indices = mask_to_indices(mask, VOC_PALETTE, where)
-    if num_classes is not None:
-        refuse_unknown_ids(present_ids(indices), num_classes, where)
-    return image, tv_tensors.Mask(torch.from_numpy(indices))
+    normalizes = image_processor.do_normalize
+    transform = train_transform(
+        _processed_size(image_processor) if image_size is None else tuple(image_size),
+        image_processor.image_mean if normalizes else [0, 0, 0],
+        image_processor.image_std if normalizes else [1, 1, 1],
+        scale_range=scale_range,
+        photometric_distortion=photometric_distortion,
+        ignore_index=ignore_index,
+    )
+    rows, options = rename_columns(rows), (ignore_index, palette, num_classes)
+    if not isinstance(rows, datasets.IterableDataset):
+        return SegmentationDataset(rows, transform, seed, positions, *options)
+    if positions:
+        raise ValueError(
+            "positions needs random access to the rows, which a stream does not give. Load the data set without "
+            "streaming."
+        )
+    return StreamingSegmentationDataset(rows, transform, seed, *options)
+
+
+def evaluation_examples(
+    rows: Rows,
+    image_processor: BaseImageProcessor,
+    *,
+    ignore_index: int = IGNORE_INDEX,
+    palette: Sequence[str | Sequence[int]] | None = None,
+    num_classes: int | None = None,
+) -> SegmentationDataset | StreamingSegmentationDataset:
+    """
+    Rows as examples to score: pixel values as the image processor makes them, labels of the size of the mask.
+
+    The arguments are those of [`training_examples`].
+    """
+    rows, transform = rename_columns(rows), EvalTransform(image_processor)
+    kind = StreamingSegmentationDataset if isinstance(rows, datasets.IterableDataset) else SegmentationDataset
+    return kind(rows, transform, ignore_index=ignore_index, palette=palette, num_classes=num_classes)
+
+
+def _processed_size(image_processor: BaseImageProcessor) -> tuple[int, int]:
+    size = dict(image_processor.size)
+    if set(size) != {"height", "width"}:
+        raise ValueError(
+            f"The size of the image processor, {size}, does not say a height and a width. Pass image_size, the "
+            "(height, width) of training examples in pixels."
+        )
+    return size["height"], size["width"]
 
 
 def make_example(
@@ -160,24 +237,33 @@ def make_example(
     mask: tv_tensors.Mask | None,
     transform: Transform,
     seeds: Sequence[int],
+    ignore_index: int = IGNORE_INDEX,
 ) -> dict[str, Any]:
     """
     `pixel_values` (3, H, W) float32 and, with a mask, `labels` int64 of the image and mask of a row, transformed under
-    a random stream made from `seeds`, none of them negative; and the row's other columns as they are.
+    a random stream made from `seeds`, none of them negative; and the row's other columns as they are. Pixels that are
+    255 in the mask are labelled `ignore_index`.
     """
     pixel_values, labels = transform_with_seeds(transform, image, mask, seeds)
     example = {name: value for name, value in row.items() if name not in ("image", "mask")}
     example["pixel_values"] = pixel_values
     if labels is not None:
-        example["labels"] = labels
+        example["labels"] = labels.where(labels != IGNORE_INDEX, ignore_index)
     return example
 
 
-def add_positions(image: tv_tensors.Image, mask: tv_tensors.Mask | None) -> tv_tensors.Mask:
-    """Class ids, if any, and the place of each pixel, which is never that of padding: (1 or 2, h, w) int64."""
-    y, x = (torch.arange(side) * POSITIONS // side for side in image.shape[-2:])
-    places = y[:, None] * POSITIONS + x + VOID + 1
-    return tv_tensors.Mask(torch.stack([places] if mask is None else [mask.long(), places]))
+def _open_as_tensors(
+    row: dict[str, Any], where: str, palette: list[tuple[int, int, int]] | None, num_classes: int | None
+) -> tuple[tv_tensors.Image, tv_tensors.Mask | None]:
+    """The image (3, h, w) uint8, RGB, and the class ids (h, w) uint8 of a row, None without a mask."""
+    image, indices = open_row(row, where, palette, num_classes)
+    return tv_tensors.Image(image), None if indices is None else tv_tensors.Mask(torch.from_numpy(indices))
+
+
+def _pixel_positions(height: int, width: int) -> torch.Tensor:
+    """The cell y `POSITION_GRID` + x of each pixel, (height, width) int64."""
+    y, x = (torch.arange(side) * POSITION_GRID // side for side in (height, width))
+    return y[:, None] * POSITION_GRID + x
 
 
 def transform_with_seeds(

@@ -8,7 +8,8 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from .masks import VOC_PALETTE, VOID
+from ..constants import IGNORE_INDEX
+from .masks import VOC_PALETTE
 
 
 SHAPE_DATASETS = {"shapes": {"size": 64, "num_classes": 5}, "shapes-hard": {"size": 128, "num_classes": 12}}
@@ -92,7 +93,7 @@ def draw_example(rng: np.random.Generator, size: int, num_classes: int) -> tuple
         texture = _texture(rng, *coverage.shape, _favoured_colour(rng, label, num_classes))
         image[patch] += coverage[..., None] * (texture - image[patch])
         inside = coverage >= 0.5
-        labels[patch][_grow(inside)] = VOID
+        labels[patch][_grow(inside)] = IGNORE_INDEX
         labels[patch][inside] = label
     image += rng.uniform(2, 16) * rng.standard_normal(image.shape, np.float32)
     mask = PIL.Image.fromarray(labels)

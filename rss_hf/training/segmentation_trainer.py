@@ -15,8 +15,9 @@ from ..data import (
     SegmentationDataset,
     StreamingSegmentationDataset,
     collate,
+    evaluation_examples,
+    training_examples,
 )
-from ..data.rows_stub import evaluation_examples, training_examples
 from ..evaluation import evaluate_model, segmentation_scores
 from ..hub.push import HubPushMixin
 from .encoder import find_encoder, freeze_batch_norm

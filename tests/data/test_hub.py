@@ -1,14 +1,14 @@
+"""Data sets from folders, from the Hub and drawn, in one form."""
+
 import json
-import logging
 from types import SimpleNamespace
 
 import datasets
 import numpy as np
 import pytest
-from helpers.rows import ids, p_mode, picture, rows
+from helpers.rows import ids, p_mode, picture, rows, save_parquet
 
-from rss_hf.data.hub import VOC_CLASS_NAMES, DataSource, load_segmentation_dataset
-from rss_hf.data.masks import check_labels, voc_palette
+from rss_hf.data import VOC_CLASS_NAMES, DataSource, check_labels, load_segmentation_dataset, voc_palette
 from rss_hf.data.shapes import SHAPE_NAMES
 
 
@@ -21,16 +21,9 @@ def own_cache(tmp_path, monkeypatch):
     datasets.disable_progress_bars()
 
 
-def save(folder, **splits):
-    (folder / "data").mkdir(parents=True)
-    for split, dataset in splits.items():
-        dataset.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
-    return str(folder)
-
-
 def test_parquet_folder_with_aliases_keeps_other_columns(tmp_path):
     train = rows([ids()] * 3, image_column="img", mask_column="annotation", id=["a", "b", "c"])
-    name = save(tmp_path / "set", training=train, val=train.select([0]))
+    name = save_parquet(tmp_path / "set", training=train, val=train.select([0]))
     (tmp_path / "set" / "id2label.json").write_text(json.dumps({"2": "right", "0": "background", "1": "left"}))
     data = load_segmentation_dataset(name)
     assert data.class_names == NAMES
@@ -44,7 +37,7 @@ def test_parquet_folder_with_aliases_keeps_other_columns(tmp_path):
 
 def test_sizes_splits_and_columns_can_be_chosen(tmp_path):
     one = rows([ids()] * 5, mask_column="second", id=list("abcde"))
-    name = save(tmp_path / "set", train=one, test=one, extra=one)
+    name = save_parquet(tmp_path / "set", train=one, test=one, extra=one)
     data = load_segmentation_dataset(
         name,
         class_names=NAMES,
@@ -59,7 +52,7 @@ def test_sizes_splits_and_columns_can_be_chosen(tmp_path):
 
 def test_the_rows_kept_are_a_choice_of_all_that_is_made_once_and_for_all(tmp_path):
     many = rows([ids()] * 40, id=[str(i) for i in range(40)])
-    name = save(tmp_path / "set", train=many, validation=many)
+    name = save_parquet(tmp_path / "set", train=many, validation=many)
     sizes = {"class_names": NAMES, "max_train_samples": 20, "max_eval_samples": 10}
     first, second = (load_segmentation_dataset(name, **sizes) for _ in range(2))
     assert first.train["id"][:] == second.train["id"][:]
@@ -69,7 +62,7 @@ def test_the_rows_kept_are_a_choice_of_all_that_is_made_once_and_for_all(tmp_pat
 
 
 def test_rows_are_held_out_once_and_for_all(tmp_path):
-    name = save(tmp_path / "set", train=rows([ids()] * 20, id=[str(i) for i in range(20)]))
+    name = save_parquet(tmp_path / "set", train=rows([ids()] * 20, id=[str(i) for i in range(20)]))
     first, second = (load_segmentation_dataset(name, class_names=NAMES, validation_fraction=0.2) for _ in range(2))
     assert first.validation["id"][:] == second.validation["id"][:]
     assert len(first.validation) == 4
@@ -82,7 +75,7 @@ def test_rows_are_held_out_once_and_for_all(tmp_path):
 
 def test_streaming_reads_the_same_rows(tmp_path):
     train = rows([ids()] * 6, mask_column="label", id=list("abcdef"))
-    name = save(tmp_path / "set", train=train, validation=train)
+    name = save_parquet(tmp_path / "set", train=train, validation=train)
     data = load_segmentation_dataset(name, class_names=NAMES, streaming=True, max_train_samples=4)
     assert isinstance(data.train, datasets.IterableDataset)
     assert sorted(row["id"] for row in data.train) == list("abcd")
@@ -91,7 +84,7 @@ def test_streaming_reads_the_same_rows(tmp_path):
     check_labels(data.train, 3, "train")
     with pytest.raises(ValueError, match="has no split 'dev'"):
         load_segmentation_dataset(name, class_names=NAMES, streaming=True, eval_split="dev")
-    name = save(tmp_path / "only_train", train=train)
+    name = save_parquet(tmp_path / "only_train", train=train)
     with pytest.raises(ValueError, match="held out of a stream"):
         load_segmentation_dataset(name, class_names=NAMES, streaming=True)
 
@@ -107,11 +100,13 @@ def test_streaming_reads_the_same_rows(tmp_path):
         ({"mask_column": "image"}, ["'image'", "another column"]),
         ({"class_names": None}, ["class names", "id2label.json"]),
         ({"class_names": ["a", "a"]}, ["2 to 255 different names", "['a', 'a']"]),
+        ({"class_names": [str(i) for i in range(256)]}, ["2 to 255 different names", "got 256"]),
+        ({"palette": ["red", "blue"]}, ["palette has 2 colours for 3 classes"]),
     ],
 )
 def test_wrong_options_are_named(tmp_path, options, told):
     one = rows([ids()] * 2, id=["a", "b"])
-    name = save(tmp_path / "set", train=one, validation=one)
+    name = save_parquet(tmp_path / "set", train=one, validation=one)
     with pytest.raises(ValueError) as error:
         load_segmentation_dataset(name, **{"class_names": NAMES, **options})
     for words in told:
@@ -119,7 +114,7 @@ def test_wrong_options_are_named(tmp_path, options, told):
 
 
 def test_id2label_with_a_gap_is_refused(tmp_path):
-    name = save(tmp_path / "set", train=rows([ids()]))
+    name = save_parquet(tmp_path / "set", train=rows([ids()]))
     (tmp_path / "set" / "id2label.json").write_text('{"0": "background", "2": "right"}')
     with pytest.raises(ValueError, match=r"without a gap, got \[0, 2\]"):
         load_segmentation_dataset(name)
@@ -154,44 +149,38 @@ def test_voc_ids_and_shapes_have_names(tmp_path, monkeypatch):
     assert next(iter(data.validation))["mask"].mode == "P"
 
 
-def pair_of_folders(tmp_path, names, splits=("",)):
-    for split in splits:
-        for folder, make, suffix in (("images", picture, "jpg"), ("masks", lambda: p_mode(ids()), "png")):
-            (tmp_path / folder / split).mkdir(parents=True, exist_ok=True)
-            for name in names:
-                make().save(tmp_path / folder / split / f"{name}.{suffix}")
-    (tmp_path / "images" / "Thumbs.db").write_text("")
-    return f"{tmp_path / 'images'}, {tmp_path / 'masks'}"
-
-
-def test_pair_of_folders(tmp_path):
-    data = load_segmentation_dataset(pair_of_folders(tmp_path / "flat", "abcd"), class_names=NAMES)
-    assert sorted([*data.train["id"], *data.validation["id"]]) == list("abcd")
-    assert len(data.validation) == 1
-    np.testing.assert_array_equal(np.array(data.train[0]["mask"]), ids())
-    check_labels(data.train, 3, "train")
-
-    name = pair_of_folders(tmp_path / "split", "ab", ("training", "val"))
+def test_colour_masks_need_a_palette_but_for_voc(tmp_path, monkeypatch):
+    coloured = rows([p_mode(ids()).convert("RGB")] * 2)
+    name = save_parquet(tmp_path / "set", train=coloured, validation=coloured)
     data = load_segmentation_dataset(name, class_names=NAMES)
-    assert data.train["id"][:] == data.validation["id"][:] == ["a", "b"]
+    assert data.mask_palette is None and data.palette == voc_palette(3)
+    with pytest.raises(ValueError, match="row 0 of split 'train': the mask is RGB, and no palette .* Pass palette"):
+        check_labels(data.train, 3, "train", data.mask_palette)
+
+    colors = ["rgb(0, 0, 0)", "#800000", (0, 128, 0)]
+    data = load_segmentation_dataset(name, class_names=NAMES, palette=colors)
+    assert data.mask_palette == data.palette == voc_palette(3)
+    check_labels(data.train, 3, "train", data.mask_palette)
+    other = load_segmentation_dataset(name, class_names=NAMES, palette=["red", "lime", "blue"])
+    assert other.mask_palette == other.palette == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    with pytest.raises(ValueError, match="not in the palette of 3 classes"):
+        check_labels(other.train, 3, "train", other.mask_palette)
+
+    splits = datasets.DatasetDict(train=coloured, val=coloured)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: splits)
+    monkeypatch.setattr("rss_hf.data.hub.HfApi.dataset_info", lambda *_, **__: SimpleNamespace(sha="commit"))
+    voc = load_segmentation_dataset("nateraw/pascal-voc-2012")
+    assert voc.mask_palette == voc.palette == voc_palette(21)
+    check_labels(voc.train, 21, "train", voc.mask_palette)
 
 
-def test_pair_of_folders_names_what_is_missing(tmp_path, caplog):
-    name = pair_of_folders(tmp_path, "abc")
-    (tmp_path / "masks" / "b.png").rename(tmp_path / "masks" / "z.png")
-    with pytest.raises(FileNotFoundError, match=r"1 of the 3 images.*b\.jpg.*equal stems"):
-        load_segmentation_dataset(name, class_names=NAMES)
-    (tmp_path / "images" / "b.jpg").unlink()
-    with caplog.at_level(logging.WARNING):
-        load_segmentation_dataset(name, class_names=NAMES)
-    assert "1 masks" in caplog.text
-    with pytest.raises(FileNotFoundError, match=r"No folder .*mask; .*'images', 'masks'"):
-        load_segmentation_dataset(f"{tmp_path}/images,{tmp_path}/mask", class_names=NAMES)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty holds no image files"):
-        load_segmentation_dataset(f"{tmp_path}/empty,{tmp_path}/masks", class_names=NAMES)
-    picture().save(tmp_path / "images" / "a.png")
-    with pytest.raises(ValueError, match="same stem"):
-        load_segmentation_dataset(name, class_names=NAMES)
-    with pytest.raises(ValueError, match="names 3 folders"):
-        load_segmentation_dataset("a,b,c", class_names=NAMES)
+def test_a_column_of_masks_is_demanded(monkeypatch):
+    masked, tagged = rows([ids()], label=["cat"]), rows(images=[picture()], label=["dog"])
+    for train, validation in ((tagged, masked), (masked, tagged)):
+        for kind in (lambda stored: stored, lambda stored: stored.to_iterable_dataset()):
+            splits = {"train": kind(train), "val": kind(validation)}
+            monkeypatch.setattr(datasets, "load_dataset", lambda *_, splits=splits, **__: splits)
+            with pytest.raises(ValueError) as error:
+                load_segmentation_dataset("org/set", class_names=NAMES)
+            for words in ["'org/set' has no column of images called mask or", "['image', 'label']", "mask_column"]:
+                assert words in str(error.value)

@@ -1,13 +1,11 @@
-from io import BytesIO
+"""Which class a pixel of a mask image has: by its value, or by its colour and a palette."""
 
-import datasets
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 import pytest
-from helpers.rows import ids, p_mode, picture, rows
+from helpers.rows import ids, p_mode
 
-from rss_hf.data.masks import VOID, check_labels, mask_to_indices, open_pair, undecoded, voc_palette
+from rss_hf.data import IGNORE_INDEX, mask_to_indices, parse_palette, voc_palette
 
 
 def test_voc_palette_is_the_published_one():
@@ -18,14 +16,41 @@ def test_voc_palette_is_the_published_one():
     assert palette[8] == (64, 0, 0)
     assert palette[15] == (192, 128, 128)
     assert palette[20] == (0, 64, 128)
-    assert palette[VOID] == (224, 224, 192)
+    assert palette[IGNORE_INDEX] == (224, 224, 192)
     assert voc_palette(21) == palette[:21]
+
+
+def test_palettes_are_triples_or_colour_strings():
+    expected = [(128, 64, 0), (0, 0, 255), (0, 128, 0)]
+    assert parse_palette(["#804000", "rgb(0, 0, 255)", "green"], 3) == expected
+    assert parse_palette([[128, 64, 0], (0, 0, 255), np.array([0, 128, 0])]) == expected
+    assert parse_palette(expected, 3) == expected
+    assert parse_palette(None, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("palette", "told"),
+    [
+        (["#804000", "no colour"], ["'no colour' is no colour", "'#804000'"]),
+        (["#80400080", "red"], ["'#80400080' is no colour"]),
+        ([(0, 0, 0), (0, 0, 256)], ["(0, 0, 256) is no colour", "0 to 255"]),
+        ([(0, 0, 0), (0, 1)], ["(0, 1) is no colour"]),
+        ([0, 1], ["0 is no colour"]),
+        (["red", "blue", "green"], ["3 colours for 2 classes"]),
+        (["red", "#ff0000"], ["(255, 0, 0)", "more than one class"]),
+    ],
+)
+def test_wrong_palettes_are_named(palette, told):
+    with pytest.raises(ValueError, match="palette") as error:
+        parse_palette(palette, 2)
+    for words in told:
+        assert words in str(error.value)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB", "I;16", "I"])
 def test_mask_modes_give_the_same_ids(mode):
     expected = ids(range(21))
-    expected[0, :3] = VOID
+    expected[0, :3] = IGNORE_INDEX
     mask = {
         "P": p_mode(expected),
         "L": PIL.Image.fromarray(expected),
@@ -43,7 +68,26 @@ def test_one_bit_masks_are_0_and_1():
     expected = ids((0, 1, 1))
     mask = PIL.Image.fromarray(expected.astype(bool))
     assert mask.mode == "1"
-    np.testing.assert_array_equal(mask_to_indices(mask, voc_palette(2), "row 0"), expected)
+    np.testing.assert_array_equal(mask_to_indices(mask, None, "row 0"), expected)
+
+
+def test_colours_are_read_by_the_palette():
+    colors = [(128, 64, 0), (0, 0, 255), (0, 0, 0)]
+    expected = ids((0, 1, 2, 2))
+    mask = PIL.Image.fromarray(np.array(colors, np.uint8)[expected])
+    np.testing.assert_array_equal(mask_to_indices(mask, colors, "row 0"), expected)
+    np.testing.assert_array_equal(mask_to_indices(mask, colors[::-1], "row 0"), 2 - expected)
+    np.testing.assert_array_equal(mask_to_indices(PIL.Image.fromarray(expected), colors, "row 0"), expected)
+    with pytest.raises(ValueError, match=r"row 3: the mask is RGB, and no palette .* Pass palette"):
+        mask_to_indices(mask, None, "row 3")
+
+
+def test_void_has_a_colour_in_vocs_palette_only():
+    mask = PIL.Image.new("RGB", (2, 2), (224, 224, 192))
+    assert (mask_to_indices(mask, voc_palette(5), "row 0") == IGNORE_INDEX).all()
+    with pytest.raises(ValueError, match=r"not in the palette of 2 classes: \[\(224, 224, 192\)\]"):
+        mask_to_indices(mask, [(0, 0, 0), (255, 0, 0)], "row 0")
+    assert (mask_to_indices(mask, [(0, 0, 0), (224, 224, 192)], "row 0") == 1).all()
 
 
 @pytest.mark.parametrize(
@@ -62,66 +106,3 @@ def test_masks_that_do_not_say_the_class_are_refused(mask, told):
         mask_to_indices(mask, voc_palette(21), "row 7 of split 'train'")
     for words in ["row 7 of split 'train'", *told]:
         assert words in str(error.value)
-
-
-def test_check_labels_accepts_good_masks_and_caches(tmp_path, monkeypatch):
-    rows([ids(), PIL.Image.fromarray(ids()), p_mode(ids()).convert("RGB")]).save_to_disk(tmp_path)
-    train = datasets.load_from_disk(tmp_path)
-    check_labels(train, 3, "train")
-    monkeypatch.setattr(PIL.Image, "open", lambda *_: pytest.fail("the second check read the masks again"))
-    check_labels(train, 3, "train")
-    with pytest.raises(ValueError, match=r"first in row 0.* 1 mask ids .*\[2\]"):
-        check_labels(train, 2, "train")
-
-
-def damaged(image):
-    buffer = BytesIO()
-    image.save(buffer, "PNG")
-    return {"bytes": buffer.getvalue()[:-40], "path": "broken.png"}
-
-
-@pytest.mark.parametrize(
-    ("bad", "told"),
-    [
-        ({"masks": [ids(), ids((0, 3, 77))]}, ["split 'train', first in row 1", "[3, 77]", "0 to 2", "class_names"]),
-        ({"masks": [ids(), ids(size=(6, 8))]}, ["row 1 of split 'train'", "8x6", "6x8", "one size"]),
-        ({"masks": [PIL.Image.new("RGB", (8, 6), (9, 9, 9))]}, ["row 0", "(9, 9, 9)"]),
-        ({"masks": [PIL.Image.new("RGBA", (8, 6))]}, ["row 0", "'RGBA'"]),
-        ({"masks": [ids((0, VOID)), ids((0,))]}, ["split 'train'", "only 0 and 255", "as 1"]),
-        ({"masks": [None]}, ["row 0", "the mask is missing"]),
-        ({"masks": [ids()], "images": [{"bytes": b"text", "path": "x.jpg"}]}, ["row 0", "image cannot be opened"]),
-        ({"masks": [damaged(picture())]}, ["row 0", "broken.png", "mask cannot be decoded"]),
-        ({"masks": [ids()], "images": [PIL.Image.new("I;16", (8, 6))]}, ["row 0", "'I;16'", "8 bits"]),
-    ],
-)
-def test_check_labels_refuses(bad, told):
-    with pytest.raises(ValueError) as error:
-        check_labels(rows(**bad), 3, "train")
-    for words in told:
-        assert words in str(error.value)
-
-
-def test_exif_orientation_counts_only_where_the_mask_wants_it():
-    exif = PIL.Image.Exif()
-    exif[PIL.ExifTags.Base.Orientation] = 6
-    buffer = BytesIO()
-    picture(size=(8, 6)).save(buffer, "PNG", exif=exif)
-    image = {"bytes": buffer.getvalue(), "path": None}
-    stored, shown = undecoded(rows([ids(size=(8, 6)), ids(size=(6, 8))], [image, image]))
-    assert [part.size for part in open_pair(stored, "row 0")] == [(8, 6), (8, 6)]
-    assert [part.size for part in open_pair(shown, "row 1")] == [(6, 8), (6, 8)]
-    np.testing.assert_array_equal(np.array(open_pair(stored, "row 0")[0]), np.array(picture(size=(8, 6))))
-    del stored["mask"]
-    assert open_pair(stored, "row 0")[0].size == (6, 8)
-
-
-def test_images_that_cannot_be_turned_are_named():
-    cut_off = damaged(picture())
-    with pytest.raises(ValueError, match="row 3: the image cannot be decoded.*Replace or remove"):
-        open_pair({"image": cut_off}, "row 3")
-    with pytest.raises(ValueError, match="row 3: the image cannot be decoded"):
-        open_pair({"image": cut_off, "mask": p_mode(ids(size=(6, 8)))}, "row 3")
-    buffer = BytesIO()
-    picture().save(buffer, "PNG", exif=b"no EXIF data")
-    with pytest.raises(ValueError, match="row 3: the image cannot be decoded"):
-        open_pair({"image": {"bytes": buffer.getvalue(), "path": None}}, "row 3")

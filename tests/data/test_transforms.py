@@ -5,8 +5,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from rss_hf.data.masks import VOID
-from rss_hf.data.transforms import train_transform
+from rss_hf.data import IGNORE_INDEX, train_transform
 
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -28,7 +27,7 @@ def test_training_examples_have_the_size_asked_for(size, scale_range):
         assert (pixel_values.shape, pixel_values.dtype) == ((3, 32, 40), torch.float32)
         assert (labels.shape, labels.dtype) == ((32, 40), torch.int64)
         assert type(pixel_values) is type(labels) is torch.Tensor
-        assert set(labels.unique().tolist()) <= {0, 1, 2, 3, 4, VOID}
+        assert set(labels.unique().tolist()) <= {0, 1, 2, 3, 4, IGNORE_INDEX}
 
 
 def test_at_its_own_scale_an_image_is_only_flipped_and_normalised():
@@ -48,18 +47,21 @@ def test_at_its_own_scale_an_image_is_only_flipped_and_normalised():
     assert not any("ScaleJitter" in str(step) for step in transform.transforms)
 
 
-def test_padding_is_zero_in_the_image_and_void_in_the_labels():
+@pytest.mark.parametrize("ignore_index", [IGNORE_INDEX, -100, 1000])
+def test_padding_is_zero_in_the_image_and_ignored_in_the_labels(ignore_index):
     for seed in range(5):
         torch.manual_seed(seed)
-        pixel_values, labels = train_transform((30, 40), MEAN, STD, scale_range=(1, 1))(*pair(20, 10))
-        assert (labels != VOID).sum() == 20 * 10
-        assert torch.all(pixel_values[:, labels == VOID] == 0)
+        transform = train_transform((30, 40), MEAN, STD, scale_range=(1, 1), ignore_index=ignore_index)
+        pixel_values, labels = transform(*pair(20, 10))
+        assert (labels != ignore_index).sum() == 20 * 10
+        assert set(labels.unique().tolist()) == {0, 1, 2, 3, 4, ignore_index}
+        assert torch.all(pixel_values[:, labels == ignore_index] == 0)
 
 
 def test_scale_is_relative_to_the_largest_size_that_fits():
     transform = train_transform((40, 80), MEAN, STD, scale_range=(0.5, 0.5), photometric_distortion=False)
-    assert (transform(*pair(40, 80))[1] != VOID).sum() == 20 * 40
-    assert (transform(*pair(80, 80))[1] != VOID).sum() == 20 * 20
+    assert (transform(*pair(40, 80))[1] != IGNORE_INDEX).sum() == 20 * 40
+    assert (transform(*pair(80, 80))[1] != IGNORE_INDEX).sum() == 20 * 20
 
 
 def test_image_and_mask_move_together():

@@ -2,7 +2,7 @@
 
 import torch
 
-from ...data.examples import POSITIONS
+from ...constants import POSITION_GRID
 
 
 OUTSIDE = -1  # the site index of a cell that shows nothing of the image
@@ -112,5 +112,5 @@ def sites_in_view(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tenso
         for sites, pixels in ((h, height), (w, width))
     )
     centres = positions[:, rows[:, None], columns].flatten(1)
-    sites = centres // POSITIONS * h // POSITIONS * w + centres % POSITIONS * w // POSITIONS
+    sites = centres // POSITION_GRID * h // POSITION_GRID * w + centres % POSITION_GRID * w // POSITION_GRID
     return sites.where(centres >= 0, OUTSIDE)
