@@ -131,8 +131,8 @@ def section(folder, title):
 def test_the_card_says_what_was_rewarded_and_measured(policy, tmp_path):
     options = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 3}
     options |= {"reward_funcs": ["mean_iou", "pixel_accuracy"], "reward_weights": [1.0, 0.5]}
-    options |= {"advantage_estimator_kwargs": {"confidence_penalty_coef": 0.5}}
-    trainer = train(policy, tmp_path, hub_model_id="org/scenes-b0", **options)
+    options |= {"hub_model_id": "org/scenes-b0", "estimator": {"confidence_penalty_coef": 0.5}}
+    trainer = train(policy, tmp_path, **options)
     trainer.data_source = SOURCE
     policy.config._name_or_path = "org/encoder"  # only now: the trainer would ask the Hub for its image processor
     trainer.create_model_card()
