@@ -224,6 +224,7 @@ def train_with_faults(out, faults):
     from helpers.training import Scenes
 
     from rss_hf import RSSConfig, RSSTrainer
+    from rss_hf.cli.main import main
     from rss_hf.hub import push
 
     os.chdir(out)
@@ -255,7 +256,9 @@ def train_with_faults(out, faults):
     Path("errors.json").write_text(json.dumps(errors))
     set_fault(kind="none")
     for error in errors[-1]:
-        script("push_to_hub", *shlex.split(error.splitlines()[-1])[2:])
+        program, *arguments = shlex.split(error.splitlines()[-1])
+        assert program == "rss-hf"
+        main(arguments)
 
 
 if __name__ == "__main__":
