@@ -5,7 +5,12 @@ from collections.abc import Callable
 import torch
 
 
-SCALE_REWARDS = ("batch", "group", "mean", "none")
+SCALE_REWARDS = {  # what advantages are divided by, by the setting's value
+    "batch": "their deviation over the batch (SyncAN)",
+    "group": "their deviation over each group",
+    "mean": "the mean reward of each group",
+    "none": "nothing",
+}
 EPSILON = 1e-6  # added to a standard deviation before dividing by it, in units of the reward
 
 

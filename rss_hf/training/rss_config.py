@@ -74,7 +74,7 @@ class RSSConfig(SegmentationConfig):
         super().__post_init__()
         if isinstance(self.reward_funcs, str):
             self.reward_funcs = [self.reward_funcs]
-        for name, choices in (("advantage_estimator", tuple(ESTIMATORS)), ("scale_rewards", SCALE_REWARDS)):
+        for name, choices in (("advantage_estimator", tuple(ESTIMATORS)), ("scale_rewards", tuple(SCALE_REWARDS))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
         ProgressiveStrides(self.strides, self.stride_warmup)

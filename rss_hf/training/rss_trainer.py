@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_utils import has_length
 
-from ..advantages import ESTIMATORS, EstimatorContext, Progress
+from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from ..evaluation import evaluate_rewards
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
 from ..rewards import RewardBatch, WeightedRewards
@@ -144,7 +144,7 @@ class RSSTrainer(SegmentationTrainer):
             "strides of the action grid": ", ".join(map(str, args.strides)),
             "advantage estimator": args.advantage_estimator,
             **self.estimator.card_rows(),
-            "advantages divided by": f"deviation over each {args.scale_rewards}",
+            "advantages divided by": SCALE_REWARDS[args.scale_rewards],
             "entropy bonus": f"{args.entropy_coef:g}",
         }
 

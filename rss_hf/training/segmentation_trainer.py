@@ -92,7 +92,10 @@ class SegmentationTrainer(HubPushMixin, Trainer):
             raise TypeError(f"args must be a SegmentationConfig or an RSSConfig, got a {type(args).__name__}.")
         self.refuse_without_effect(kwargs)
         if isinstance(model, str):
-            model = load_model(model, **args.model_init_kwargs or {})
+            options = args.model_init_kwargs or {}
+            source = {name: options[name] for name in ("revision", "trust_remote_code") if name in options}
+            processing_class = processing_class or load_image_processor(model, **source)
+            model = load_model(model, **options)
         if isinstance(model, PreTrainedModel):
             check_classes(model)
         if processing_class is None:
@@ -223,7 +226,7 @@ def find_image_processor(model: nn.Module, *examples: Any) -> BaseImageProcessor
             return dataset.transform.image_processor
     if isinstance(model, PreTrainedModel) and model.config.name_or_path:
         try:
-            return load_image_processor(model.config.name_or_path)
+            return load_image_processor(model.config.name_or_path, local_files_only=True)
         except (OSError, ValueError) as error:
             logger.warning(f"{model.config.name_or_path} has no image processor: {error}")
     if any(map(holds_images, examples)):

@@ -91,7 +91,7 @@ In percent, on split `validation` of `org/scenes`, 16 images, after 3 steps\. PA
 \| strides of the action grid \| 4 \|
 \| advantage estimator \| leave_one_out \|
 \| confidence_penalty_coef \| 0\.5 \|
-\| advantages divided by \| deviation over each batch \|
+\| advantages divided by \| their deviation over the batch \(SyncAN\) \|
 \| entropy bonus \| 0\.3 \|
 \| steps \| 3 \|
 \| images a step \| 8 \|
