@@ -4,8 +4,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForSemanticSegmentation
 
 from .configuration_rss_segformer import RSSSegformerConfig
 from .modeling_rss_segformer import RSSSegformerForSemanticSegmentation
-from .policy.pixel_policy import PixelPolicy
-from .rewards.segmentation import (
+from .policy import PixelPolicy
+from .rewards import (
     batch_log_iou,
     dice,
     mean_accuracy,
@@ -15,10 +15,7 @@ from .rewards.segmentation import (
     pixel_match,
     running_log_iou,
 )
-from .training.rss_config import RSSConfig
-from .training.rss_trainer import RSSTrainer
-from .training.segmentation_config import SegmentationConfig
-from .training.segmentation_trainer import SegmentationTrainer
+from .training import RSSConfig, RSSTrainer, SegmentationConfig, SegmentationTrainer
 
 
 __version__ = "0.1.0"

@@ -1,0 +1,15 @@
+"""Predictions and scores: maps at the original size, one confusion matrix for a split, rewards without labels."""
+
+from .metrics import confusion_matrix, segmentation_scores
+from .predict import evaluate_model, predict_maps, predict_maps_and_entropies
+from .reward_evaluation import evaluate_rewards
+
+
+__all__ = [
+    "confusion_matrix",
+    "evaluate_model",
+    "evaluate_rewards",
+    "predict_maps",
+    "predict_maps_and_entropies",
+    "segmentation_scores",
+]

@@ -2,6 +2,8 @@
 
 import torch
 
+from ..constants import IGNORE_INDEX
+
 
 def check_ignore_index(ignore_index: int, num_labels: int):
     """Raises a ValueError if `ignore_index` is one of the classes."""
@@ -13,7 +15,7 @@ def check_ignore_index(ignore_index: int, num_labels: int):
 
 
 def confusion_matrix(
-    predictions: torch.Tensor, references: torch.Tensor, num_labels: int, ignore_index: int = 255
+    predictions: torch.Tensor, references: torch.Tensor, num_labels: int, ignore_index: int = IGNORE_INDEX
 ) -> torch.Tensor:
     """
     Counts the pixels of every (reference, prediction) pair of classes. Nothing is read back from an accelerator.

@@ -9,7 +9,8 @@ from accelerate import Accelerator
 from accelerate.data_loader import DataLoaderDispatcher
 from torch import nn
 
-from ..evaluation.metrics import confusion_matrix
+from ..constants import IGNORE_INDEX
+from .metrics import confusion_matrix
 
 
 @torch.no_grad()
@@ -71,28 +72,6 @@ def predict_maps_and_entropies(
 
 
 @torch.no_grad()
-def predict_probabilities(
-    model: nn.Module,
-    pixel_values: torch.Tensor,
-    sizes: list[tuple[int, int]],
-    *,
-    window: tuple[int, int] | None = None,
-    stride: tuple[int, int] | None = None,
-    flip: bool = False,
-) -> list[torch.Tensor]:
-    """
-    The class probabilities whose argmax [`predict_maps`] is, with the same arguments and errors.
-
-    Returns:
-        `list[torch.Tensor]`: B tensors (C, H_i, W_i) float32 in [0, 1], summing to 1 over C.
-    """
-    return [
-        views.softmax(dim=1).mean(dim=0)
-        for views in _upsampled_views(model, pixel_values, sizes, window, stride, flip)
-    ]
-
-
-@torch.no_grad()
 def evaluate_model(
     model: nn.Module,
     dataloader: Iterable[dict],
@@ -100,6 +79,7 @@ def evaluate_model(
     accelerator: Accelerator,
     on_step: Callable[[int], None] | None = None,
     *,
+    ignore_index: int = IGNORE_INDEX,
     window: tuple[int, int] | None = None,
     stride: tuple[int, int] | None = None,
     flip: bool = False,
@@ -112,10 +92,12 @@ def evaluate_model(
         model (`nn.Module`): A segmentation model whose output has `logits` (B, C, h, w). Evaluated in eval mode, and
             returned to the mode it was in.
         dataloader (`Iterable[dict]`): Prepared by `accelerator`, over a data set that has a length. Its batches hold
-            `pixel_values` (B, 3, H, W) and `labels`: B tensors (H_i, W_i), or one (B, H, W), int64 in [0, C) or 255.
+            `pixel_values` (B, 3, H, W) and `labels`: B tensors (H_i, W_i), or one (B, H, W), int64 in [0, C) or
+            `ignore_index`.
         num_labels (`int`): C.
         accelerator (`Accelerator`): Gathers the counts.
         on_step (`Callable[[int], None]`, *optional*): Called after each batch with its index, from 0.
+        ignore_index (`int`, *optional*, defaults to 255): The label of void pixels.
         window, stride, flip (*optional*): As in [`predict_maps`].
 
     Returns:
@@ -140,7 +122,7 @@ def evaluate_model(
             sizes = [label.shape for label in labels]
             maps = predict_maps(model, batch["pixel_values"], sizes, window=window, stride=stride, flip=flip)
             pairs = zip(maps, labels, strict=True)
-            counts = torch.stack([confusion_matrix(*pair, num_labels) for pair in pairs])  # (B, C, C)
+            counts = torch.stack([confusion_matrix(*pair, num_labels, ignore_index) for pair in pairs])  # (B, C, C)
             confusion += accelerator.gather_for_metrics(counts).sum(dim=0)
             if on_step is not None:
                 on_step(step)

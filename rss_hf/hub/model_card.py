@@ -124,7 +124,7 @@ def introduction(trainer: Trainer, base_model: str | None) -> str:
     millions = trainer.model.num_parameters() / 1e6
     text = (
         f"A semantic segmentation network of {config.num_labels} classes and {millions:.2f} million parameters "
-        f"(`{type(trainer.model).__name__}`), {trainer.taught_by} with rss_hf."
+        f"(`{type(trainer.model).__name__}`), {trainer.training_signal} with rss_hf."
     )
     if trainer._paper is not None:
         text += f" The method: [{trainer._paper['title']}](https://huggingface.co/papers/{trainer._paper['id']})."
@@ -185,7 +185,7 @@ def training_section(trainer: Trainer) -> str:
         rows["data set"] = f"`{source.name}`{config}{at}, split `{source.train_split}`"
     if has_length(trainer.train_dataset):
         rows["training images"] = len(trainer.train_dataset)
-    rows |= trainer.training_facts()
+    rows |= trainer.card_rows()
     rows["steps"] = trainer.state.global_step
     rows["images a step"] = trainer.get_total_train_batch_size(args)
     rows["learning rate"] = f"{args.learning_rate:g}, {args.lr_scheduler_type.value}"

@@ -10,9 +10,7 @@ from huggingface_hub import CommitInfo, HfApi
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from ..advantages.score_posterior.judged_maps import MapMemory
 from ..hub.model_card import write_model_card
-from ..rewards.confusion import RunningCounts
 
 
 logger = logging.get_logger(__name__)
@@ -21,7 +19,7 @@ RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third attempt
 
 # What resumes training but is of no use to the model's users, and the pickled arguments, which hold the token.
 NOT_THE_MODEL = ["_*", "checkpoint-*", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "global_step*"]
-NOT_THE_MODEL += [RunningCounts.FILE_NAME, MapMemory.FILE_NAME]
+NOT_THE_MODEL += ["*_state.safetensors"]
 PRIVATE_FILES = ["training_args.bin"]
 
 

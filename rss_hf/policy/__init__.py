@@ -1,0 +1,8 @@
+"""The policy: from logits to action maps, on a grid of sites, with noise that is a function of the seed."""
+
+from .action_grid import ProgressiveStrides, action_grid, site_of_pixel, upsample_actions
+from .pixel_policy import PixelPolicy
+from .sampling_noise import SeededNoise
+
+
+__all__ = ["PixelPolicy", "ProgressiveStrides", "SeededNoise", "action_grid", "site_of_pixel", "upsample_actions"]

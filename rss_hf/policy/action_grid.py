@@ -1,6 +1,8 @@
-"""Progressive scale rewards (PSR): on which grid to act, coarse first, finer as training goes on."""
+"""The grid of sites on which actions are taken: its stride (PSR), its cells, and action maps as class maps."""
 
 import math
+
+import torch
 
 
 def action_grid(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -8,54 +10,42 @@ def action_grid(size: tuple[int, int], stride: int) -> tuple[int, int]:
     return math.ceil(size[0] / stride), math.ceil(size[1] / stride)
 
 
-class ProgressiveScales:
+def site_of_pixel(pixels: int, sites: int, device: torch.device) -> torch.Tensor:
+    """The site (pixels,) int64 in [0, sites) whose action each pixel of one image side takes."""
+    return torch.arange(pixels, device=device) * sites // pixels
+
+
+def upsample_actions(actions: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Action maps (..., h, w) as class maps (..., H, W) of `size` = (H, W) pixels, by nearest neighbour."""
+    rows = site_of_pixel(size[0], actions.shape[-2], actions.device)
+    columns = site_of_pixel(size[1], actions.shape[-1], actions.device)
+    return actions[..., rows[:, None], columns]
+
+
+class ProgressiveStrides:
     """
-    Chooses the stride of the action grid (reconstruction: the paper's own schedule was not available). A coarse grid
-    has few sites, so an image-level reward says more about each of them; a fine one can express more.
+    Progressive scale rewards (PSR): coarse action grids first, finer ones as training goes on (reconstruction: the
+    paper's own schedule was not available). On a coarse grid an image-level reward says more about each site; a fine
+    one can express more.
 
     Args:
-        scales (`list[int]`): strides of the action grid in pixels, coarse to fine, each above the next.
-        schedule (`str`):
-            - `"progress"`: the strides before the last share the first `warmup` of training evenly.
-            - `"policy"`: one stride finer whenever the mean entropy logged at the present one has fallen below half of
-              log C. Decided from the log alone, so that it costs no device synchronisation and resumes with the run.
-        warmup (`float`): fraction of training in [0, 1] that `"progress"` spends before the last stride.
+        strides (`list[int]`): strides of the action grid in pixels, coarse to fine, each above the next.
+        warmup (`float`): fraction of training in [0, 1] that the strides before the last share evenly.
 
     Raises:
-        ValueError: if the strides do not descend to at least 1, or the schedule is unknown.
+        ValueError: if the strides do not descend to at least 1, or `warmup` is outside [0, 1].
     """
 
-    SCHEDULES = ("progress", "policy")
-
-    def __init__(self, scales: list[int], schedule: str = "progress", warmup: float = 0.2):
-        if (
-            not scales
-            or min(scales) < 1
-            or any(coarse <= fine for coarse, fine in zip(scales, scales[1:], strict=False))
-        ):
-            raise ValueError(f"scales must be strides in pixels from coarse to fine, as in [16, 8, 4]; got {scales}.")
-        if schedule not in self.SCHEDULES:
-            raise ValueError(f"scale_schedule must be one of {self.SCHEDULES}, got {schedule!r}.")
+    def __init__(self, strides: list[int], warmup: float):
+        descending = all(coarse > fine for coarse, fine in zip(strides, strides[1:], strict=False))
+        if not strides or min(strides) < 1 or not descending:
+            raise ValueError(f"strides must be in pixels, from coarse to fine, as in [16, 8, 4]; got {strides}.")
         if not 0 <= warmup <= 1:
-            raise ValueError(f"scale_warmup is a fraction of training in [0, 1], got {warmup}.")
-        self.scales, self.schedule, self.warmup = list(scales), schedule, warmup
+            raise ValueError(f"stride_warmup is a fraction of training in [0, 1], got {warmup}.")
+        self.strides, self.warmup = list(strides), warmup
 
-    def stride(self, progress: float, log_history: list[dict], num_actions: int) -> int:
-        """
-        The stride to act at.
-
-        Args:
-            progress (`float`): fraction of training done, in [0, 1].
-            log_history (`list[dict]`): the Trainer's; `"policy"` reads the last entry with `stride` and `entropy`.
-            num_actions (`int`): C.
-        """
-        if self.schedule == "progress":
-            stages = len(self.scales) - 1
-            stage = int(progress / self.warmup * stages) if progress < self.warmup else stages
-            return self.scales[stage]
-        last = next((entry for entry in reversed(log_history) if "stride" in entry), None)
-        if last is None:
-            return self.scales[0]
-        stage = self.scales.index(int(last["stride"]))
-        sharp = last["entropy"] < 0.5 * math.log(num_actions)
-        return self.scales[min(stage + sharp, len(self.scales) - 1)]
+    def stride(self, progress: float) -> int:
+        """The stride, in pixels, to act at when `progress`, a fraction in [0, 1], of training is done."""
+        stages = len(self.strides) - 1
+        stage = int(progress / self.warmup * stages) if progress < self.warmup else stages
+        return self.strides[stage]

@@ -1,5 +1,6 @@
 """The policy: logits seen as one categorical distribution for each site of an action grid."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -46,16 +47,25 @@ class PixelPolicy:
         """C, the number of classes."""
         return self.log_probs.shape[1]
 
+    @property
+    def num_sites(self) -> int:
+        """N = h w."""
+        return math.prod(self.grid)
+
     @torch.no_grad()
-    def favour_rare(self, coef: float, reduce: Callable[[torch.Tensor], torch.Tensor]) -> "PixelPolicy":
+    def class_balanced(self, exponent: float, reduce: Callable[[torch.Tensor], torch.Tensor]) -> "PixelPolicy":
         """
-        The policy pi(c) / p(c)^coef, normalised at each site, p(c) being the mean of pi(c) over all sites of the batch
-        (ours, not the paper's). With a `coef` of 1 a class is as likely as it is likelier here than elsewhere, however
-        rare; `reduce` sums a tensor over all processes, as `accelerator.reduce` does.
+        The policy pi(c) / p(c)^exponent, normalised at each site, where p(c) is the mean of pi(c) over all sites of
+        the batch (ours, not the paper's; compare logit adjustment, arXiv 2007.07314). An exponent of 1 draws a class
+        where it is likelier than elsewhere, however rare it is.
+
+        Args:
+            exponent (`float`): at least 0; 0 is the policy itself.
+            reduce (`Callable`): sums a tensor over all processes, as `accelerator.reduce` does.
         """
         frequency = reduce(self.probs.mean((0, 2, 3)))
         frequency = frequency.clamp(min=torch.finfo(frequency.dtype).tiny)  # of a class that has died out
-        return PixelPolicy(self.log_probs - coef * frequency.log()[:, None, None])
+        return PixelPolicy(self.log_probs - exponent * frequency.log()[:, None, None])
 
     def sample(self, num_samples: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """K = `num_samples` independent action maps (K, B, h, w) int64 in [0, C)."""
@@ -72,8 +82,8 @@ class PixelPolicy:
         samples of a site lie side by side, and noise that does so too is not copied.
         """
         cdf = self.probs.flatten(2).transpose(1, 2).cumsum(dim=-1)  # (B, N, C)
-        by_site = noise.to(cdf.dtype).flatten(2).permute(1, 2, 0).contiguous()  # (B, N, K)
-        actions = torch.searchsorted(cdf, by_site, right=True).clamp_(max=self.num_actions - 1)
+        per_site = noise.to(cdf.dtype).flatten(2).permute(1, 2, 0).contiguous()  # (B, N, K)
+        actions = torch.searchsorted(cdf, per_site, right=True).clamp_(max=self.num_actions - 1)
         return actions.permute(2, 0, 1).view(noise.shape)
 
     def log_prob(self, actions: torch.Tensor) -> torch.Tensor:

@@ -6,10 +6,10 @@ import torch
 from accelerate import Accelerator
 
 
-class StepNoise:
+class SeededNoise:
     """
-    Uniform noise, the same for an image however the batch is split over processes and accumulation steps (over the
-    latter on a CPU only), and whether or not the run was resumed: there is no state to save.
+    Uniform noise that is the same for an image however the batch is split over processes and, on a CPU, over
+    accumulation steps. There is no state to save: a resumed run draws what the uninterrupted one would have.
 
     Args:
         seed (`int`): not negative.
@@ -22,22 +22,19 @@ class StepNoise:
         self.generator = torch.Generator(accelerator.device)
         self.step = None
 
-    def draw(self, step: int, batch_size: int, *shapes: tuple[int, int, int]) -> list[torch.Tensor]:
+    def draw(self, step: int, batch_size: int, num_samples: int, grid: tuple[int, int]) -> torch.Tensor:
         """
-        Noise in [0, 1) of shapes (n, B, h, w) for (n, h, w) in `shapes`: this process's part of what is drawn, image
-        by image, for the batch of all processes. Further calls at one step are its further accumulation steps.
+        Noise (K, B, h, w) float32 in [0, 1): this process's part of what is drawn, image by image, for the batch of
+        all processes. Further calls at one step are its further accumulation steps.
         """
         if self.step != step:
             self.step = step
             self.generator.manual_seed((self.seed << 32) + step)
-        sizes = [math.prod(shape) for shape in shapes]
         numbers = torch.rand(
             self.accelerator.num_processes * batch_size,
-            sum(sizes),
+            math.prod(grid) * num_samples,
             generator=self.generator,
             device=self.generator.device,
         )
-        own = numbers[self.accelerator.process_index * batch_size :][:batch_size].split(sizes, dim=1)
-        return [
-            part.view(batch_size, h, w, n).permute(3, 0, 1, 2) for part, (n, h, w) in zip(own, shapes, strict=True)
-        ]
+        own = numbers[self.accelerator.process_index * batch_size :][:batch_size]
+        return own.view(batch_size, *grid, num_samples).permute(3, 0, 1, 2)

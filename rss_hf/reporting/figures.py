@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from ..data.masks import VOC_PALETTE, VOID
+from ..constants import IGNORE_INDEX
+from ..data.masks import VOC_PALETTE
 
 
 def colorize(mask: np.ndarray | torch.Tensor, palette: ArrayLike) -> Image.Image:
@@ -31,7 +32,7 @@ def colorize(mask: np.ndarray | torch.Tensor, palette: ArrayLike) -> Image.Image
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise ValueError(f"A label map has the shape (H, W), got {mask.shape}: colour one map at a time.")
-    if mask.size and not 0 <= mask.min() <= mask.max() <= VOID:
+    if mask.size and not 0 <= mask.min() <= mask.max() <= IGNORE_INDEX:
         raise ValueError(f"Labels must be in [0, 255], got {mask.min()} to {mask.max()}: mark void pixels with 255.")
     picture = Image.fromarray(mask.astype(np.uint8))
     picture.putpalette(_with_all_labels(palette).tobytes())
@@ -59,7 +60,7 @@ def overlay(
     colours = colorize(mask, palette)
     if colours.size != image.size:
         raise ValueError(f"image is {image.size} but mask is {colours.size} (width, height): predict at image size.")
-    opacity = colours.point([round(VOID * alpha)] * VOID + [0], "L")
+    opacity = colours.point([round(255 * alpha)] * IGNORE_INDEX + [0], "L")
     return Image.composite(colours.convert("RGB"), image.convert("RGB"), opacity)
 
 
@@ -115,7 +116,7 @@ def comparison_sheet(
                 labels |= set(np.unique(picture).tolist())
     for axis in axes.flat:
         axis.set_axis_off()
-    names = {**dict(enumerate(class_names)), VOID: "void"}
+    names = {**dict(enumerate(class_names)), IGNORE_INDEX: "void"}
     colours = _with_all_labels(palette) / 255
     handles = [Patch(facecolor=colours[label], edgecolor="0.6", label=names[label]) for label in sorted(labels)]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)

@@ -1,0 +1,31 @@
+"""Rewards: what one is and may read, the built-in ones, and a weighted set of them."""
+
+from .batch_iou import DecayedCounts, LogIoUSettings, batch_log_iou, running_log_iou
+from .confusion import ConfusionCounts, ConfusionReward, cell_means, reference_histogram
+from .contract import RewardBatch, call_reward, reward_name
+from .segmentation import dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
+from .weighted import REWARDS, WeightedRewards, get_reward
+
+
+__all__ = [
+    "REWARDS",
+    "ConfusionCounts",
+    "ConfusionReward",
+    "DecayedCounts",
+    "LogIoUSettings",
+    "RewardBatch",
+    "WeightedRewards",
+    "batch_log_iou",
+    "call_reward",
+    "cell_means",
+    "dice",
+    "get_reward",
+    "mean_accuracy",
+    "mean_iou",
+    "mean_iou_union",
+    "pixel_accuracy",
+    "pixel_match",
+    "reference_histogram",
+    "reward_name",
+    "running_log_iou",
+]

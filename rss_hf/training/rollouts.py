@@ -1,9 +1,71 @@
-"""The order of training rows when each batch is trained on for several steps in a row."""
+"""Samples of a batch with what they earned, kept for several steps, and the order of rows that goes with them."""
 
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch.utils.data import Sampler
+
+from ..advantages import AdvantageEstimator
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """
+    The samples of a batch and what they earned when they were drawn.
+
+    Attributes:
+        log_probs (`torch.Tensor` of shape `(B, C, h, w)`): of the policy that drew them.
+        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 action maps.
+        rewards (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): the weighted sum, NaN where none applies.
+        weights (`torch.Tensor` of shape `(B, C, h, w)`): what each action at each site earned.
+        estimator ([`~rss_hf.advantages.AdvantageEstimator`]): that made the weights.
+        is_reused (`bool`): whether an earlier step was taken on it.
+    """
+
+    log_probs: torch.Tensor
+    actions: torch.Tensor
+    rewards: torch.Tensor
+    weights: torch.Tensor
+    estimator: AdvantageEstimator
+    is_reused: bool = False
+
+    @property
+    def is_pixel_level(self) -> bool:
+        """Whether rewards have a value for each site."""
+        return self.rewards.shape[2:] != (1, 1)
+
+
+class Rollouts:
+    """
+    The rollouts of one batch, one for each accumulation step, which serve `num_iterations` steps in a row.
+
+    Args:
+        num_iterations (`int`): steps for each batch.
+        accumulation_steps (`int`): rollouts of a batch.
+    """
+
+    def __init__(self, num_iterations: int, accumulation_steps: int):
+        self.num_iterations = num_iterations
+        self._kept: deque[Rollout] = deque(maxlen=accumulation_steps)
+
+    def first_step(self, step: int) -> int:
+        """The step at which the samples that `step` trains on were drawn."""
+        return step - step % self.num_iterations
+
+    def current(self, step: int) -> Rollout | None:
+        """The rollout to go on with at `step`, or None where samples are to be drawn."""
+        if step == self.first_step(step) or len(self._kept) < self._kept.maxlen:
+            return None
+        self._kept.rotate(-1)
+        return self._kept[-1]
+
+    def store(self, rollout: Rollout) -> Rollout:
+        """Keeps a new rollout for the later steps on its batch, and returns it."""
+        if self.num_iterations > 1:
+            self._kept.append(replace(rollout, is_reused=True))
+        return rollout
 
 
 class RepeatSampler(Sampler[int]):

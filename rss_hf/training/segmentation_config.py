@@ -1,8 +1,22 @@
 """Hyper-parameters that segmentation networks need, whatever they learn from."""
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 
 from transformers import TrainingArguments
+
+
+# Arguments of the Trainer that its own loss or evaluation would read, and this package's does not.
+WITHOUT_EFFECT = (
+    "label_smoothing_factor",
+    "prediction_loss_only",
+    "batch_eval_metrics",
+    "include_for_metrics",
+    "eval_do_concat_batches",
+    "eval_accumulation_steps",
+    "eval_use_gather_object",
+    "label_names",
+    "neftune_noise_alpha",
+)
 
 
 @dataclass
@@ -15,13 +29,42 @@ class SegmentationConfig(TrainingArguments):
             Learning rate of the encoder: `model.base_model`, or `model.backbone` where a model has no such part. When
             it is given, the encoder is taken for a pretrained one, and the statistics of its batch normalisation stay
             as they are; 0 freezes the encoder.
+        model_init_kwargs (`dict`, *optional*):
+            For a model given by name: arguments of `from_pretrained`, `{"num_labels": 5}` say.
+
+    Defaults that differ from [`~transformers.TrainingArguments`]: `do_train=True`, `logging_steps=10`,
+    `logging_nan_inf_filter=False` (it would wait for the device at every step) and, with `load_best_model_at_end`,
+    `metric_for_best_model="mean_iou"` (`"reward"` where the evaluation data has no labels).
+
+    Raises:
+        ValueError: if an argument is given that has no effect here, or a value is not possible.
     """
+
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
+
+    do_train: bool = field(default=True, metadata={"help": "Train; false: only evaluate."})
+    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Filtering synchronises at every step."})
 
     encoder_learning_rate: float | None = field(
         default=None, metadata={"help": "Rate of a pretrained encoder, its batch statistics fixed; 0 freezes it."}
     )
+    model_init_kwargs: dict | str | None = field(
+        default=None, metadata={"help": "Arguments of from_pretrained for a model given by name, as JSON."}
+    )
 
     def __post_init__(self):
+        needs_metric = self.load_best_model_at_end or str(self.lr_scheduler_type).endswith(("plateau", "greedy"))
+        if needs_metric and self.metric_for_best_model is None:
+            self.metric_for_best_model = "mean_iou"
         super().__post_init__()
         if self.encoder_learning_rate is not None and self.encoder_learning_rate < 0:
             raise ValueError(f"encoder_learning_rate must be at least 0, got {self.encoder_learning_rate}.")
+        for argument in fields(TrainingArguments):
+            if argument.name in WITHOUT_EFFECT:
+                default = argument.default if argument.default_factory is MISSING else argument.default_factory()
+                if getattr(self, argument.name) != default:
+                    raise ValueError(
+                        f"{argument.name}={getattr(self, argument.name)!r} has no effect on segmentation trainers, "
+                        "whose evaluation keeps counts instead of predictions: leave it out."
+                    )

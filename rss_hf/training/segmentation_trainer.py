@@ -1,15 +1,31 @@
 """A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, safe resuming."""
 
-from torch import nn
-from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, has_length
+from typing import Any
 
-from ..data import DataSource, collate
-from ..evaluation.metrics import segmentation_scores
-from ..evaluation.predict import evaluate_model
+import datasets
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import BaseImageProcessor, PreTrainedModel, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, has_length
+from transformers.utils import logging
+
+from ..data import (
+    DataSource,
+    EvalTransform,
+    SegmentationDataset,
+    StreamingSegmentationDataset,
+    collate,
+    evaluation_examples,
+    training_examples,
+)
+from ..evaluation import evaluate_model, segmentation_scores
 from ..hub.push import HubPushMixin
-from ..training.segmentation_config import SegmentationConfig
+from .encoder import find_encoder, freeze_batch_norm
+from .model_loading import check_classes, ignore_index_of, load_image_processor, load_model
+from .segmentation_config import SegmentationConfig
+
+
+logger = logging.get_logger(__name__)
 
 
 class EpochCallback(TrainerCallback):
@@ -20,46 +36,36 @@ class EpochCallback(TrainerCallback):
             train_dataloader.dataset.set_epoch(int(state.epoch))
 
 
-def find_encoder(model: nn.Module) -> nn.Module:
-    """The part of a segmentation model that is pretrained as a rule: its `base_model`, or else its `backbone`."""
-    encoder = getattr(model, "base_model", model)
-    encoder = getattr(model, "backbone", None) if encoder is model else encoder
-    if encoder is None:
-        raise ValueError(
-            f"encoder_learning_rate is for models that have an encoder, as base_model or backbone; "
-            f"{type(model).__name__} has neither. Leave it out, or give the trainer `optimizers` of your own."
-        )
-    return encoder
-
-
-def fix_statistics(encoder: nn.Module) -> None:
-    """Lets batch normalisation use, and never change, the statistics it has; also after `train()`."""
-
-    def evaluate(module: nn.Module, inputs: tuple):
-        module.eval()
-
-    for module in encoder.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_pre_hook(evaluate)
-
-
 class SegmentationTrainer(HubPushMixin, Trainer):
     """
     [`~transformers.Trainer`] for any model whose output has `logits` (B, C, h, w). By itself it trains on the model's
     own loss (cross-entropy on `labels`); [`RSSTrainer`] trains on rewards.
 
     `evaluate` follows the protocol of PASCAL VOC: logits upsampled to each label map's original size, one confusion
-    matrix over the whole split and all processes, void (255) left out. It returns `eval_mean_iou`,
-    `eval_mean_accuracy`, `eval_overall_accuracy` and, for each class, `eval_iou_<name>` and `eval_accuracy_<name>`,
-    all in [0, 1]. Its memory does not grow with the split.
+    matrix over the whole split and all processes, void left out. It returns `eval_mean_iou`, `eval_mean_accuracy`,
+    `eval_overall_accuracy` and, for each class, `eval_iou_<name>` and `eval_accuracy_<name>`, all in [0, 1]. Its
+    memory does not grow with the split. Class names and the ignore index are those of the model's configuration.
 
     Args:
+        model (`str` or `nn.Module`):
+            A model, or the name of one ([`~rss_hf.training.load_model`]), loaded with `args.model_init_kwargs`.
+        args ([`SegmentationConfig`], *optional*): Its defaults, if it is left out.
+        train_dataset, eval_dataset (*optional*):
+            Examples with `pixel_values` (3, H, W) float32, maybe `labels` (H, W) int64, and other columns; or the
+            rows of a 🤗 data set with images and masks, of which the trainer makes examples
+            ([`~rss_hf.data.training_examples`]) with the image processor.
+        processing_class (`BaseImageProcessor`, *optional*):
+            Saved with the model, so that prediction reads what was trained. Where it is left out: that of the
+            examples, or the one saved with the model, or, for rows, SegFormer's own.
         data_source ([`~rss_hf.data.DataSource`], *optional*): What the model card says of the data.
-        args ([`SegmentationConfig`], *optional*): Its defaults, with `output_dir="trainer_output"`, if it is left out.
         kwargs: as for [`~transformers.Trainer`].
+
+    Raises:
+        ValueError: for arguments of the Trainer that would have no effect, or a model of more than 255 classes.
     """
 
-    taught_by = "trained on labels (cross-entropy)"
+    config_class: type[SegmentationConfig] = SegmentationConfig
+    training_signal = "trained on labels (cross-entropy)"
     _paper: dict[str, str] | None = None
     _tag_names = ["semantic-segmentation"]
 
@@ -68,22 +74,67 @@ class SegmentationTrainer(HubPushMixin, Trainer):
     loss_is_scaled_for_ga = False
 
     def __init__(
-        self, model=None, args=None, data_collator=collate, *, data_source: DataSource | None = None, **kwargs
+        self,
+        model: str | nn.Module | None = None,
+        args: SegmentationConfig | None = None,
+        data_collator=collate,
+        train_dataset: Dataset | datasets.Dataset | None = None,
+        eval_dataset: Dataset | datasets.Dataset | None = None,
+        processing_class: BaseImageProcessor | None = None,
+        *,
+        data_source: DataSource | None = None,
+        **kwargs: Any,
     ):
         self.data_source = data_source
-        args = SegmentationConfig("trainer_output") if args is None else args
+        if args is None:
+            args = self.config_class(f"{model.split('/')[-1]}-trained" if isinstance(model, str) else "trainer_output")
         if not isinstance(args, SegmentationConfig):
             raise TypeError(f"args must be a SegmentationConfig or an RSSConfig, got a {type(args).__name__}.")
-        super().__init__(model, args, data_collator, **kwargs)
+        self.refuse_without_effect(kwargs)
+        if isinstance(model, str):
+            model = load_model(model, **args.model_init_kwargs or {})
+        if isinstance(model, PreTrainedModel):
+            check_classes(model)
+        if processing_class is None:
+            processing_class = find_image_processor(model, train_dataset, eval_dataset)
+        self.ignore_index = ignore_index_of(model)
+        if holds_images(train_dataset):
+            train_dataset = training_examples(
+                train_dataset,
+                processing_class,
+                seed=args.seed,
+                positions=self.needs_positions(args),
+                ignore_index=self.ignore_index,
+                num_classes=model.config.num_labels,
+            )
+        if holds_images(eval_dataset):
+            eval_dataset = evaluation_examples(
+                eval_dataset, processing_class, ignore_index=self.ignore_index, num_classes=model.config.num_labels
+            )
+        super().__init__(model, args, data_collator, train_dataset, eval_dataset, processing_class, **kwargs)
         if self.args.encoder_learning_rate is not None:
-            fix_statistics(find_encoder(self.model))
+            freeze_batch_norm(find_encoder(self.model))
             if self.args.encoder_learning_rate == 0:
                 find_encoder(self.model).requires_grad_(False)
         self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
         self.add_callback(EpochCallback)
 
-    def training_facts(self) -> dict[str, str]:
-        """What the model card says of how the model was taught, by name."""
+    def refuse_without_effect(self, kwargs: dict[str, Any]) -> None:
+        """Raises a ValueError for arguments of the Trainer that this one would ignore."""
+        for name in ("compute_metrics", "preprocess_logits_for_metrics"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"{name} has no effect: evaluation keeps counts instead of predictions. Score the maps of "
+                    "rss_hf.evaluation.predict_maps, or override `evaluation_loop`."
+                )
+
+    @staticmethod
+    def needs_positions(args: SegmentationConfig) -> bool:
+        """Whether training examples are to say where in its image each pixel was."""
+        return False
+
+    def card_rows(self) -> dict[str, str]:
+        """What the model card says of how the model was trained, by name."""
         return {"loss": "cross-entropy"}
 
     def create_optimizer(self, model=None):
@@ -114,21 +165,29 @@ class SegmentationTrainer(HubPushMixin, Trainer):
         if not self.accelerator._models:
             self.model_wrapped = self.accelerator.prepare_model(self.model, evaluation_mode=True)
         self.callback_handler.eval_dataloader = dataloader
-
-        def on_step(step: int):
-            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-
-        confusion = evaluate_model(
-            self.model_wrapped, dataloader, self.model.config.num_labels, self.accelerator, on_step
-        )
-        id2label = self.model.config.id2label
-        scores = segmentation_scores(confusion, [id2label[i] for i in range(len(id2label))])
         return EvalLoopOutput(
             predictions=None,
             label_ids=None,
-            metrics={f"{metric_key_prefix}_{name}": value for name, value in scores.items()},
+            metrics={f"{metric_key_prefix}_{name}": value for name, value in self.scores(dataloader).items()},
             num_samples=self.num_examples(dataloader) if has_length(dataloader) else 0,
         )
+
+    def scores(self, dataloader: DataLoader) -> dict[str, float]:
+        """The scores of a split, by their names without a prefix."""
+        config = self.model.config
+        confusion = evaluate_model(
+            self.model_wrapped,
+            dataloader,
+            config.num_labels,
+            self.accelerator,
+            self.on_evaluation_step,
+            ignore_index=self.ignore_index,
+        )
+        return segmentation_scores(confusion, [config.id2label[i] for i in range(config.num_labels)])
+
+    def on_evaluation_step(self, step: int) -> None:
+        """Moves the progress bar."""
+        self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         """
@@ -147,3 +206,27 @@ class SegmentationTrainer(HubPushMixin, Trainer):
             super()._load_best_model()
         else:
             self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def holds_images(rows: Any) -> bool:
+    """Whether these are rows of a 🤗 data set, of which examples are to be made."""
+    if not isinstance(rows, datasets.Dataset | datasets.IterableDataset) or rows.features is None:
+        return False
+    return any(isinstance(feature, datasets.Image) for feature in rows.features.values())
+
+
+def find_image_processor(model: nn.Module, *examples: Any) -> BaseImageProcessor | None:
+    """The image processor that examples were made with, or the one saved with the model; for rows SegFormer's own."""
+    for dataset in examples:
+        made_here = isinstance(dataset, SegmentationDataset | StreamingSegmentationDataset)
+        if made_here and isinstance(dataset.transform, EvalTransform):
+            return dataset.transform.image_processor
+    if isinstance(model, PreTrainedModel) and model.config.name_or_path:
+        try:
+            return load_image_processor(model.config.name_or_path)
+        except (OSError, ValueError) as error:
+            logger.warning(f"{model.config.name_or_path} has no image processor: {error}")
+    if any(map(holds_images, examples)):
+        return load_image_processor(None)
+    logger.warning("No image processor is saved with the model, so prediction cannot know how images were processed.")
+    return None

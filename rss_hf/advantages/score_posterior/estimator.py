@@ -1,135 +1,151 @@
-"""The critic in training: what it is told of each image, and what it is asked."""
+"""Estimators that keep the judged maps of each image and infer the class of each site from all of their scores."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from torch.utils.data import Dataset
-from transformers import TrainerState
 
-from ...advantages.score_posterior.gaussian import VOID_SITE, expected_counts, gaussian_critic, iou_worths, posterior
-from ...advantages.score_posterior.judged_maps import MapMemory, find_places
-from ...policy.pixel_policy import PixelPolicy
-from ...rewards.segmentation import RewardSet, batch_log_iou, running_log_iou
-from ...training.rss_config import MEMORIZING, RSSConfig
+from ...policy import PixelPolicy
+from ..base import AdvantageEstimator, EstimatorContext, Progress
+from .config import PosteriorConfig, ScorePosteriorConfig
+from .expected_iou import expected_iou_advantages
+from .gaussian import gaussian_posterior
+from .judged_maps import OUTSIDE, JudgedMaps, sites_in_view
 
 
-class ImageCritic:
+class PosteriorEstimator(AdvantageEstimator):
     """
-    Remembers what was judged of each image, on every process what all have seen, for an image meets another process at
-    each epoch.
-
-    Batches (`inputs`) hold `image_index` (B,) and `image_positions` (B, H, W), as a
-    [`~rss_hf.data.SegmentationDataset`] with `positions` gives them; `actions` (K, B, h, w) are int64 in [0, C),
-    `rewards` (K, B, 1, 1) the weighted sum of theirs; `state` is the trainer's.
-
-    Args:
-        args (`RSSConfig`): its `credit`, what it says of the critic, `num_samples` and `confidence_coef` are used.
-        reward_set (`RewardSet`): what the rewards are made of.
-        images (`Dataset`): the training images.
-        accelerator (`Accelerator`): of the trainer.
+    What [`ScorePosterior`] and [`~rss_hf.advantages.score_posterior.ControlVariate`] share. Batches hold `image_index`
+    (B,) int64 and `image_positions` (B, H, W) int64, as a [`~rss_hf.data.SegmentationDataset`] with `positions` gives
+    them.
     """
 
-    def __init__(self, args: RSSConfig, reward_set: RewardSet, images: Dataset, accelerator: Accelerator):
-        self.args, self.images, self.accelerator = args, images, accelerator
-        self.iou_weight = reward_set.weight_of(batch_log_iou, running_log_iou)
-        self.other_weight = sum(reward_set.weights) - self.iou_weight
-        self.memory: MapMemory | None = None
+    required_columns = ("image_index", "image_positions")
+    config: PosteriorConfig
 
-    def gain(
-        self,
-        policy: PixelPolicy,
-        actions: torch.Tensor,
-        rewards: torch.Tensor,
-        inputs: dict[str, Any],
-        state: TrainerState,
+    def __init__(self, config: PosteriorConfig, context: EstimatorContext):
+        super().__init__(config, context)
+        self.memory: JudgedMaps | None = None
+
+    @classmethod
+    def check(cls, config: Any, num_samples: int, strides: list[int], scale_rewards: str, num_iterations: int):
+        if len(strides) != 1:
+            raise ValueError(
+                f"{cls.__name__} keeps maps of one grid and needs a single stride, got strides={strides}."
+            )
+
+    def update_prior(
+        self, policy: PixelPolicy, rewards: torch.Tensor, columns: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """The image's site that each cell shows (B, N); the prior becomes the policy's probabilities there."""
+        if rewards.shape[2:] != (1, 1):
+            raise ValueError(
+                f"{type(self).__name__} is for image-level rewards, and one here is pixel-level: set "
+                "advantage_estimator='leave_one_out'."
+            )
+        context, grid = self.context, policy.grid
+        site_index = sites_in_view(columns["image_positions"], grid)
+        if self.memory is None:
+            sizes = (context.num_images, self.config.memory_size, context.num_samples)
+            self.memory = JudgedMaps.empty(*sizes, policy.num_actions, grid, rewards.device)
+        kept = tuple(self.memory.state["prior_probs"].shape[1:])
+        if kept != (policy.num_actions, *grid):
+            raise ValueError(
+                f"The judged maps of the checkpoint are of (classes, height, width) = {kept} and the policy is of "
+                f"{(policy.num_actions, *grid)}: resume with the image size and strides that the run began with."
+            )
+        self.memory.update_prior(*self._gather(columns["image_index"], site_index, policy.probs.flatten(2)))
+        return site_index
+
+    def store_scores(self, columns, actions, site_index, class_values, rewards) -> None:
+        """Adds this step's maps (K, B, h, w), with their rewards (K, B, 1, 1), to those that are kept."""
+        maps = actions.flatten(2).transpose(0, 1)
+        view = (columns["image_index"], maps, site_index, class_values, rewards[..., 0, 0].T)
+        self.memory.store_scores(*self._gather(*view))
+
+    def posterior(
+        self, policy: PixelPolicy, columns: dict[str, torch.Tensor], site_index: torch.Tensor, progress: Progress
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        From all maps of the images that were judged, these among them: what each class at each site gains in
-        probability and what of it is to be taught (B, C, h, w), and which sites show the image (B, 1, h, w).
+        From all maps that are kept of the images: the posterior shift and the advantages of each class at each site of
+        this view (B, C, h, w), and which sites show the image (B, 1, h, w).
         """
-        places = self._look(policy, rewards, inputs)
-        worths = torch.full_like(policy.probs[:, :, 0, 0], self.args.confidence_coef)
-        self._remember(inputs, actions, places, worths, rewards)
-        return self._infer(policy, places, inputs, state)
-
-    def values(
-        self,
-        policy: PixelPolicy,
-        actions: torch.Tensor,
-        rewards: torch.Tensor,
-        inputs: dict[str, Any],
-        state: TrainerState,
-    ) -> torch.Tensor:
-        """
-        What each class at each site is expected to add to a map's reward, less confidence (B, C, h, w), from maps of
-        the images that were judged before; these are then remembered too.
-        """
-        places = self._look(policy, rewards, inputs)
-        gain, _, visible = self._infer(policy, places, inputs, state)
-        counts = expected_counts(policy.probs, posterior(policy.probs, gain), visible)
-        counts = torch.cat([counts, torch.full_like(counts[:1], len(gain))])
-        intersection, union, images = self.memory.count(self.accelerator.reduce(counts, reduction="sum"))
-        iou_worth, iou_cost = (self.iou_weight * part for part in iou_worths(intersection / images, union / images))
-        sites = visible.sum((2, 3)).clamp(min=1)  # (B, 1)
-        worths = sites * iou_worth + self.other_weight
-        right = (policy.probs + gain).clamp(0, 1)  # made to sum to 1 it would foresee less
-        values = ((worths / sites)[..., None, None] * right - iou_cost[:, None, None]) * visible
-        costs = (iou_cost[actions] * visible[:, 0]).sum((2, 3), keepdim=True)
-        self._remember(inputs, actions, places, worths, rewards + costs)
-        return values - self.args.confidence_coef * policy.probs / math.prod(policy.grid)
-
-    def save(self, folder: str | Path) -> None:
-        """Into a checkpoint's folder, if there is anything to save."""
-        if self.memory is not None:
-            self.memory.save(folder)
-
-    def load(self, folder: str | Path | None) -> None:
-        """What a checkpoint's folder has, or, where it is None or has nothing, forgets all."""
-        remembers = folder is not None and self.args.credit in MEMORIZING
-        self.memory = MapMemory.load(folder, *self._size(), self.accelerator.device) if remembers else None
-
-    def _look(self, policy: PixelPolicy, rewards: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        """The image's site that each cell shows (B, N); the memory takes over the policy's beliefs about them."""
-        credit = self.args.credit
-        if missing := {"image_index", "image_positions"} - set(inputs):
-            raise ValueError(
-                f"credit={credit!r} remembers images: the batch lacks {sorted(missing)}. Give the trainer a "
-                "SegmentationDataset(..., positions=True), or set credit='leave_one_out'."
-            )
-        if rewards.shape[2:] != (1, 1):
-            raise ValueError(f"credit={credit!r} is for image-level rewards; a pixel-level one needs no critic.")
-        places = find_places(inputs["image_positions"], policy.grid)
-        if self.memory is None:
-            self.memory = MapMemory.empty(*self._size(), policy.num_actions, policy.grid, rewards.device)
-        self.memory.see(*self._gather(inputs["image_index"], places, policy.probs.flatten(2)))
-        return places
-
-    def _remember(self, inputs, actions, places, worths, rewards) -> None:
-        visit = (inputs["image_index"], actions.flatten(2).transpose(0, 1), places, worths, rewards[..., 0, 0].T)
-        self.memory.write(*self._gather(*visit))
-
-    def _infer(self, policy, places, inputs, state) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """As `gain`, from what is remembered."""
-        progress = state.global_step / max(state.max_steps, 1)
-        early, late = self.args.critic_reach[0], self.args.critic_reach[-1]
-        reach = early + (late - early) * min(max(4 * progress - 1, 0), 1)  # it goes over in the second quarter
-        # one in each epoch, but that several processes even out its last batch with some images once more
-        counted = state.epoch is not None and self.accelerator.num_processes == 1
-        visits = math.floor(state.epoch) + 1 if counted else None
-        judged = self.memory.read(inputs["image_index"], visits)
-        inferred = gaussian_critic(
-            **judged, reach=reach, shared=self.args.critic_shared, credit_reach=self.args.credit_reach
+        # One view in each epoch; several processes repeat some images to fill an epoch's last batch.
+        counted = progress.epoch is not None and self.context.accelerator.num_processes == 1
+        max_views = math.floor(progress.epoch) + 1 if counted else None
+        inferred = gaussian_posterior(
+            **self.memory.load_views(columns["image_index"], max_views), **self.kernel_settings()
         )
-        index = places.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
-        visible = (places != VOID_SITE).view(-1, 1, *policy.grid)
+        index = site_index.clamp(min=0)[:, None].expand(-1, policy.num_actions, -1)
+        visible = (site_index != OUTSIDE).view(-1, 1, *policy.grid)
         in_view = (part.flatten(2).gather(2, index).view(policy.log_probs.shape) * visible for part in inferred)
         return *in_view, visible
 
-    def _gather(self, *parts: torch.Tensor) -> list[torch.Tensor]:
-        return [self.accelerator.gather(part.contiguous()) for part in parts]
+    def kernel_settings(self) -> dict[str, float]:
+        """The settings of `gaussian_posterior`."""
+        names = ("length_scale", "image_correlation", "score_noise")
+        return {name: getattr(self.config, name) for name in names}
 
-    def _size(self) -> tuple[int, int, int]:
-        return len(self.images), self.args.critic_visits, self.args.num_samples
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {} if self.memory is None else self.memory.state
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        if not state:
+            self.memory = None
+            return
+        context = self.context
+        sizes = (context.num_images, self.config.memory_size, context.num_samples)
+        if (kept := tuple(state["scores"].shape)) != sizes:
+            raise ValueError(
+                f"The checkpoint's judged maps are of (training images, memory_size, num_samples) = {kept}, and this "
+                f"run has {sizes}: resume with what the run began with."
+            )
+        self.memory = JudgedMaps({name: part.to(context.accelerator.device) for name, part in state.items()})
+
+    def _gather(self, *parts: torch.Tensor) -> list[torch.Tensor]:
+        return [self.context.accelerator.gather(part.contiguous()) for part in parts]
+
+
+class ScorePosterior(PosteriorEstimator):
+    """
+    Draws the policy towards the posterior mean of each site's class, given the scores of all maps of its image that
+    are kept ([`~rss_hf.advantages.score_posterior.gaussian.gaussian_posterior`]). With all sites known that is
+    cross-entropy. For scores that add up over a map, as `pixel_accuracy` does, and images that come again.
+    """
+
+    config_class = ScorePosteriorConfig
+    config: ScorePosteriorConfig
+
+    @classmethod
+    def check(cls, config, num_samples, strides, scale_rewards, num_iterations):
+        super().check(config, num_samples, strides, scale_rewards, num_iterations)
+        if scale_rewards != "none":
+            raise ValueError(
+                f"{cls.__name__} gives advantages in units of probability and needs scale_rewards='none', got "
+                f"{scale_rewards!r}."
+            )
+        if num_iterations != 1:
+            raise ValueError(
+                f"{cls.__name__} gives weights for the policy that drew the maps and needs num_iterations=1, got "
+                f"{num_iterations}."
+            )
+
+    def sample(self, policy: PixelPolicy, noise: torch.Tensor, progress: Progress) -> torch.Tensor:
+        exponent = self.config.rare_class_exponent
+        if exponent and progress.fraction >= self.config.rare_class_start:
+            policy = policy.class_balanced(exponent, self.context.sum_processes)
+        return policy.inverse_cdf(noise)
+
+    def weights(self, policy, actions, rewards, columns, progress):
+        site_index = self.update_prior(policy, rewards, columns)
+        class_values = torch.full_like(policy.probs[:, :, 0, 0], self.config.score_range)
+        self.store_scores(columns, actions, site_index, class_values, rewards)
+        posterior_shift, advantages, visible = self.posterior(policy, columns, site_index, progress)
+        self.context.log("advantage_std", advantages.square().mean().sqrt())
+        if self.config.expected_iou_coef and progress.fraction >= self.config.expected_iou_start:
+            of_iou = expected_iou_advantages(policy.probs, posterior_shift, visible, self.context.sum_processes)
+            advantages = advantages + self.config.expected_iou_coef * of_iou
+        return advantages / advantages[:, 0].numel()
+
+    def kernel_settings(self) -> dict[str, float]:
+        return super().kernel_settings() | {"credit_length_scale": self.config.credit_length_scale}

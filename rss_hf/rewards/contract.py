@@ -1,0 +1,140 @@
+"""
+What a reward is, what it may read, and how one is called.
+
+A reward is any callable `reward(predictions, references=None, **columns) -> torch.Tensor`:
+
+- `predictions` (N, H, W) int64 class maps;
+- `references` (N, H, W) int64 in [0, C) or the ignore index (void), or None where the data has no masks;
+- every other column of the batch by its name, one entry a prediction, and `trainer_state`.
+
+It returns (N,) for an image-level or (N, H, W) for a pixel-level reward, the higher the better, NaN where it does not
+apply. It is a black box: never differentiated.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from ..constants import IGNORE_INDEX
+from ..policy import upsample_actions
+from .confusion import cell_means, reference_histogram
+
+
+PIXELS_PER_CALL = 2**26  # of class maps shown to a reward at once: 512 MiB of int64; K maps of a batch may be more
+LABELS = "labels"
+HIDDEN = "image_positions"  # as large as the image, for estimators alone: not copied for each sample
+
+
+class RewardBatch:
+    """
+    A batch as rewards see it. It is the wall: the labels go in, and only this package reads them. Whatever else needs
+    a column of the batch is given it by [`~RewardBatch.columns`], which never holds the labels.
+
+    Args:
+        inputs (`dict[str, Any]`):
+            `pixel_values` (B, 3, H', W'), maybe `labels` (B, H, W) int64, and any other column: tensors or lists of B.
+        ignore_index (`int`, *optional*, defaults to 255): the label of void pixels.
+
+    Raises:
+        ValueError: if the labels are not integer maps of one size.
+    """
+
+    def __init__(self, inputs: dict[str, Any], ignore_index: int = IGNORE_INDEX):
+        self._columns = {name: column for name, column in inputs.items() if name != LABELS}
+        self._labels = inputs.get(LABELS)
+        self.ignore_index = ignore_index
+        if self._labels is not None:
+            check_labels(self._labels, len(inputs["pixel_values"]))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W), in pixels, of the maps that rewards are shown."""
+        maps = self._columns["pixel_values"] if self._labels is None else self._labels
+        return tuple(maps.shape[-2:])
+
+    def columns(self, names: Iterable[str]) -> dict[str, Any]:
+        """The columns of these names; a ValueError names those that the batch lacks."""
+        if missing := sorted(set(names) - self._columns.keys()):
+            raise ValueError(f"The batch lacks {missing}; it has {sorted(self._columns)}.")
+        return {name: self._columns[name] for name in names}
+
+
+def check_labels(labels: Any, batch_size: int) -> None:
+    """Refuses what is no batch of label maps. Reads no value of a label."""
+    what = f"{labels.dtype} of shape {tuple(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels)
+    if not isinstance(labels, torch.Tensor) or labels.ndim != 3 or len(labels) != batch_size:
+        raise ValueError(
+            f"labels must be one tensor of shape ({batch_size}, H, W), got {what}: give training images and masks one "
+            "size, and masks no channel dimension."
+        )
+    if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be integer class ids, got {what}: convert them by `.long()`.")
+
+
+def histogram_of(batch: RewardBatch, grid: tuple[int, int], num_classes: int) -> torch.Tensor | None:
+    """The [`reference_histogram`] (B, C, h, w) of a batch, None without labels."""
+    if batch._labels is None:
+        return None
+    return reference_histogram(batch._labels.long(), grid, num_classes, batch.ignore_index)
+
+
+def reward_name(reward: Callable) -> str:
+    """The name a reward is logged under: its `__name__`, or its class's where it has none."""
+    return getattr(reward, "__name__", type(reward).__name__)
+
+
+def call_reward(reward: Callable, actions: torch.Tensor, batch: RewardBatch, trainer_state: Any) -> torch.Tensor:
+    """
+    A reward called on upsampled class maps, its answer checked and brought back to the action grid.
+
+    Args:
+        reward (`Callable`): by the contract of this module.
+        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 in [0, C).
+        batch ([`RewardBatch`]): of the B images.
+        trainer_state: passed on.
+
+    Returns:
+        `torch.Tensor` of shape `(K, B)` or `(K, B, h, w)`: float32, NaN where the reward does not apply.
+
+    Raises:
+        RuntimeError: if the reward raises, returns another shape, or returns an infinite value; it names the reward.
+    """
+    per_call = max(1, PIXELS_PER_CALL // (actions.shape[1] * math.prod(batch.size)))
+    return torch.cat([_call_once(reward, part, batch, trainer_state) for part in actions.split(per_call)])
+
+
+def _call_once(reward, actions, batch, trainer_state) -> torch.Tensor:
+    name, (num_samples, batch_size, h, w) = reward_name(reward), actions.shape
+    n, (height, width) = num_samples * batch_size, batch.size
+    columns = {name: _repeat(column, num_samples) for name, column in batch._columns.items() if name != HIDDEN}
+    try:
+        values = reward(
+            upsample_actions(actions, batch.size).flatten(0, 1),
+            references=None if batch._labels is None else _repeat(batch._labels, num_samples),
+            trainer_state=trainer_state,
+            **columns,
+        )
+    except Exception as error:
+        raise RuntimeError(f"Reward {name!r} raised {type(error).__name__}: {error}") from error
+    expected = f"a tensor of shape ({n},), one number a map, or ({n}, {height}, {width}), one a pixel"
+    if not isinstance(values, torch.Tensor):
+        raise RuntimeError(f"Reward {name!r} returned a {type(values).__name__}; expected {expected}.")
+    if tuple(values.shape) not in ((n,), (n, height, width)):
+        raise RuntimeError(f"Reward {name!r} returned shape {tuple(values.shape)}; expected {expected}.")
+    values = values.to(actions.device, torch.float32)
+    # Asserted on the device: at once on a CPU, without waiting for the value on an accelerator.
+    torch._assert_async(
+        ~values.isinf().any(), f"Reward {name!r} returned an infinite value; return NaN where it does not apply."
+    )
+    if values.ndim == 1:
+        return values.view(num_samples, batch_size)
+    return cell_means(values, (h, w)).view(num_samples, batch_size, h, w)
+
+
+def _repeat(column: Any, num_samples: int) -> Any:
+    """A column of B entries, tensor or list, repeated for K samples: K B entries, sample by sample."""
+    if isinstance(column, torch.Tensor):
+        return column.expand(num_samples, *column.shape).flatten(0, 1)
+    return column * num_samples
