@@ -1,7 +1,7 @@
 """
-Measures what docs/results.md says of the demo, into docs/results/demo.json, and takes pictures of the page.
+Measures what docs/results.md says of the demo, into benchmarks/records/demo.jsonl, and takes pictures of the page.
 
-    python tests/measure_demo.py --model outputs/shapes --pictures outputs/demo_pictures
+    python benchmarks/measure_demo.py --model outputs/shapes --pictures outputs/demo_pictures
 
 Serves the model on 127.0.0.1 in a process of its own, by `spaces_app/app.py` as it is.
 """
@@ -9,7 +9,6 @@ Serves the model on 127.0.0.1 in a process of its own, by `spaces_app/app.py` as
 import json
 import logging
 import os
-import platform
 import re
 import shutil
 import statistics
@@ -29,11 +28,11 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "spaces_app")]
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from helpers.demo_files import is_seen, write_all  # noqa: E402
 from helpers.demo_server import Server  # noqa: E402
+from record import append_record, provenance, records_of  # noqa: E402
 
 from rss_hf.cli.arguments import parse_args  # noqa: E402
 from rss_hf.data import load_shapes  # noqa: E402
@@ -42,7 +41,6 @@ from rss_hf.demo.models import load  # noqa: E402
 from rss_hf.demo.segment import model_input, segment  # noqa: E402
 
 
-RECORD = ROOT / "docs" / "results" / "demo.json"
 CLIENTS, REQUESTS, SOAK_ROUNDS, FILE_ROUNDS = 16, 500, 7, 5
 logger = logging.getLogger("measure_demo")
 
@@ -51,29 +49,27 @@ logger = logging.getLogger("measure_demo")
 class MeasureArguments:
     """What to measure with."""
 
+    _argument_group_name = "Measurement"
+
     model: str = field(metadata={"help": "Folder of a trained model."})
     pictures: str = field(metadata={"help": "Folder for the pictures of the page; made if it is not there."})
 
 
 def main():
-    (args,) = parse_args(MeasureArguments)
+    (args,) = parse_args(MeasureArguments, description=__doc__)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logger.setLevel(logging.INFO)
     model, pictures = Path(args.model).resolve(), Path(args.pictures).resolve()
-    record = {
-        "command": "python tests/measure_demo.py --model FOLDER --pictures FOLDER",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.system()}, Python {platform.python_version()}",
-        "versions": {name: version(name) for name in ("gradio", "torch", "transformers", "pillow")},
-        "load_average_before": os.getloadavg()[0],
-    }
+    about = {"command": "python benchmarks/measure_demo.py --model FOLDER --pictures FOLDER"} | provenance()
+    about["versions"] |= {name: version(name) for name in ("gradio", "pillow")}
+    about["load_average_before"] = os.getloadavg()[0]
     server = Server(model)
     with tempfile.TemporaryDirectory() as folder:
         for measure in (bare_model, many_clients, files):
-            record[measure.__name__] = measure(server, model, Path(folder))
-            logger.info("%s: %s", measure.__name__, json.dumps(record[measure.__name__], indent=1))
+            figures = measure(server, model, Path(folder))
+            logger.info("%s: %s", measure.__name__, json.dumps(figures, indent=1))
+            append_record(records_of("demo"), {"measure": measure.__name__} | about | figures)
     take_pictures(server, pictures)
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def save_images(folder: Path) -> list[Path]:

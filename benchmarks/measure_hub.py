@@ -1,8 +1,8 @@
 """
-Measures what docs/results.md says of the Hub, against the Hub of hub_server.py, into docs/results/hub.json. Figures
-that are there already are not measured again.
+Measures what docs/results.md says of the Hub, against the loopback Hub of tests/helpers/hub_server.py, into
+benchmarks/records/hub.jsonl.
 
-    python tests/measure_hub.py --model FOLDER --data FOLDER --fresh_python PYTHON
+    python benchmarks/measure_hub.py --model FOLDER --data FOLDER --fresh_python PYTHON
 
 The functions `push`, `load` and `push_data` run in processes of their own, `load` where rss_hf is not installed.
 """
@@ -19,14 +19,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.hub_client import MODEL, PLAIN, ROOT, VOC, script
-from helpers.hub_server import Fault, Hub
+
+ROOT = Path(__file__).parents[1]
+HELPERS = ROOT / "tests" / "helpers"
+sys.path.append(str(HELPERS.parent))
+
+from helpers.hub_client import MODEL, PLAIN, VOC, script  # noqa: E402
+from helpers.hub_server import Fault, Hub  # noqa: E402
 
 
-RECORD = ROOT / "docs" / "results" / "hub.json"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-RECIPE = "--image_size 128 128 --max_steps 60 --per_device_train_batch_size 4 --per_device_eval_batch_size 8"
-RECIPE += " --eval_steps 30 --save_steps 30 --warmup_steps 5 --bf16 false --dataloader_num_workers 0"
+OPTIONS = "--image_size 128 128 --max_steps 60 --per_device_train_batch_size 4 --per_device_eval_batch_size 8"
+OPTIONS += " --eval_steps 30 --save_steps 30 --warmup_steps 5 --bf16 false --dataloader_num_workers 0"
 FAULTS = [{"kind": "drop"}, {"kind": "cut"}, {"kind": "delay", "seconds": 1.0}]
 FAULTS[2:2] = [{"kind": "status", "status": status} for status in (401, 409, 412, 500)]
 
@@ -37,34 +41,35 @@ logger = logging.getLogger("measure_hub")
 class MeasureArguments:
     """What to measure with."""
 
+    _argument_group_name = "Measurement"
+
     model: str = field(metadata={"help": "Folder of a trained model."})
     data: str = field(metadata={"help": "Data set folder with PASCAL VOC's classes."})
     fresh_python: str = field(metadata={"help": "The Python of a virtual environment without rss_hf."})
 
 
 def main():
-    sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-    from tables import commit, write_record
+    from record import append_record, provenance, records_of
 
     from rss_hf.cli.arguments import parse_args
 
-    (args,) = parse_args(MeasureArguments)
+    (args,) = parse_args(MeasureArguments, description=__doc__)
     args = MeasureArguments(*(str(Path(path).absolute()) for path in (args.model, args.data, args.fresh_python)))
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logger.setLevel(logging.INFO)
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for measure in (loading, training, faults, onnx):
-        if measure.__name__ not in record:
-            with tempfile.TemporaryDirectory() as out:
-                record[measure.__name__] = {"commit": commit()} | measure(args, Path(out))
-            write_record(RECORD, record)
-        logger.info("%s: %s", measure.__name__, json.dumps(record[measure.__name__], indent=1))
+        with tempfile.TemporaryDirectory() as out:
+            figures = measure(args, Path(out))
+        logger.info("%s: %s", measure.__name__, json.dumps(figures, indent=1))
+        command = "python benchmarks/measure_hub.py --model FOLDER --data FOLDER --fresh_python PYTHON"
+        append_record(records_of("hub"), {"measure": measure.__name__, "command": command} | provenance() | figures)
 
 
 def run(hub: Hub, *command, python: str = sys.executable):
     """A new process whose Hub is `hub`, with an empty cache."""
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | hub.environment(cache) | {"OMP_NUM_THREADS": str(CORES)}
+        environment["PYTHONPATH"] = str(HELPERS.parent)
         words = [python, *map(str, command)]
         result = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=Path(__file__).parent)
     if result.returncode != 0:
@@ -136,18 +141,18 @@ def training(args: MeasureArguments, out: Path) -> dict:
     """A training on a data set of the Hub, pushed to the Hub: the score as it ended, of the folder, of the Hub."""
     with Hub() as hub:
         call(hub, push_data, args.data, out)
-        recipe = ["--config", ROOT / "configs/voc_image_level.yaml", "--dataset_name", VOC, "--model_name_or_path", ""]
-        recipe += [*RECIPE.split(), "--output_dir", out / "run", "--push_to_hub", "--hub_model_id", MODEL]
-        run(hub, ROOT / "scripts/train.py", *recipe)
+        words = ["--config", ROOT / "configs/voc_image_level.yaml", "--dataset_name", VOC, "--model_name_or_path", ""]
+        words += [*OPTIONS.split(), "--output_dir", out / "run", "--push_to_hub", "--hub_model_id", MODEL]
+        run(hub, ROOT / "scripts/train.py", *words)
         for name, model in (("folder", out / "run"), ("hub", MODEL)):
             options = ["--model", model, "--dataset_name", VOC, "--num_workers", 0, "--batch_size", 8]
-            run(hub, ROOT / "scripts/evaluate.py", *options, "--output_file", out / f"{name}.json")
+            run(hub, ROOT / "scripts/evaluate_model.py", *options, "--output_file", out / f"{name}.json")
     results = json.loads((out / "run" / "all_results.json").read_text())
     scores = {"end_of_training": results["eval_mean_iou"]}
     for name in ("folder", "hub"):
         scores[name] = json.loads((out / f"{name}.json").read_text())["scores"]["mean_iou"]
     commits = hub.requests.count(f"POST /api/models/{MODEL}/commit/main")
-    about = {"rows": json.loads((out / "rows.json").read_text()), "recipe": RECIPE, "model_commits": commits}
+    about = {"rows": json.loads((out / "rows.json").read_text()), "options": OPTIONS, "model_commits": commits}
     return about | {"mean_iou": scores, "equal": len(set(scores.values())) == 1}
 
 
@@ -175,7 +180,7 @@ def faults(args: MeasureArguments, out: Path) -> dict:
     """20 trainings, a fault at another request each: how many end, and how many of their folders are on the Hub?"""
     injected = [FAULTS[at % len(FAULTS)] | {"at": at} for at in range(20)]
     with WatchedHub() as hub:
-        run(hub, Path(__file__).with_name("hub_client.py"), "train_with_faults", out, json.dumps(injected))
+        run(hub, HELPERS / "hub_client.py", "train_with_faults", out, json.dumps(injected))
     ended, folders, whole = 0, 0, 0
     for run_folder in (out / f"faulty-{index}" for index in range(len(injected))):
         ended += json.loads((run_folder / "checkpoint-2" / "trainer_state.json").read_text())["global_step"] == 2

@@ -1,51 +1,58 @@
 """
-Measures. One command a table; each run leaves one JSON record in docs/results/runs, and a run that has one is not
-repeated, so that a command that was stopped goes on where it was. The tables and plots of docs/results.md are made
-from the records.
+Measures the rows of a table of docs/results.md, then writes all tables anew.
 
-    python scripts/benchmark.py --suite convergence --data shapes --seeds 0
-    python scripts/benchmark.py --suite convergence --data shapes camvid voc-frozen --seeds 0 1 2 --jobs 2 \\
-        --camvid FOLDER_OR_ID --voc FOLDER_OR_ID --encoder_weights tf_efficientnet_lite0.safetensors
-    python scripts/benchmark.py --suite step_time
-    python scripts/benchmark.py --suite tables
+    python benchmarks/run.py --suite coarse-judge --seeds 0 1 2
+    python benchmarks/run.py --suite labels --seeds 0 1 2 --jobs 2 --camvid FOLDER_OR_ID --voc FOLDER_OR_ID \\
+        --encoder_weights tf_efficientnet_lite0.safetensors
+    python benchmarks/run.py --suite tables
+
+benchmarks/methods.yaml says what is measured. Each run trains in a process of its own and adds one line to
+benchmarks/records/. A run whose whole configuration has a line is not repeated, so that a command that was stopped
+goes on where it was; a method or recipe that has changed since is another run. Lines from before configurations were
+recorded stand in the tables until their row is measured again; they never keep a run from being made.
 """
 
+import hashlib
 import itertools
 import json
+import logging
 import os
 import queue
-import statistics
+import re
+import shlex
 import subprocess
 import sys
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import yaml
-from methods import DATA, METHODS, SUITES
+from plan import DATA, ENCODER, METHODS, PLACES, SUITES, configuration, source_of
+from record import ROOT, append_record, provenance, read_records, records_of
 from safetensors.torch import load_file
-from tables import RESULTS, ROOT, RUNS, machine, write_record, write_tables
+from tables import write_tables
 from tqdm import tqdm
 from transformers import SegformerImageProcessor, TimmBackboneConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-from rss_hf import RSSConfig, RSSSegformerConfig, RSSSegformerForSemanticSegmentation, RSSTrainer, SegmentationTrainer
 from rss_hf.cli.arguments import as_command_line, parse_args
 
 
 OUTPUTS = ROOT / "outputs" / "benchmark"
+logger = logging.getLogger("benchmark")
+writing = threading.Lock()
 
 
 @dataclass
 class BenchmarkArguments:
     """What to measure."""
 
-    suite: str = field(metadata={"help": "Which table.", "choices": [*SUITES, "step_time", "tables"]})
-    data: list[str] = field(default_factory=lambda: ["shapes"], metadata={"help": "Which data.", "choices": [*DATA]})
-    methods: list[str] | None = field(default=None, metadata={"help": "Only these lines of the table."})
-    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run for each method and seed."})
-    learning_rate: float | None = field(default=None, metadata={"help": "Instead of the one of the data's recipe."})
+    _argument_group_name = "Benchmark"
+
+    suite: str = field(metadata={"help": "Which table; tables: measure nothing.", "choices": [*SUITES, "tables"]})
+    data: list[str] | None = field(default=None, metadata={"help": "Only the table's rows on these data."})
+    methods: list[str] | None = field(default=None, metadata={"help": "Only the table's rows of these methods."})
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run for each row and seed."})
     jobs: int = field(default=1, metadata={"help": "Runs at a time; on a CPU each has its share of the cores."})
     camvid: str | None = field(default=None, metadata={"help": "Hub id or folder of CamVid."})
     voc: str | None = field(default=None, metadata={"help": "Hub id or folder of PASCAL VOC or of a part of it."})
@@ -54,62 +61,91 @@ class BenchmarkArguments:
     )
 
 
+@dataclass(frozen=True)
+class Run:
+    """One training: a row of a table and a seed."""
+
+    suite: str
+    data: str
+    method: str
+    configuration: dict
+
+    @property
+    def output_dir(self) -> Path:
+        """Named after the whole configuration: a changed one must not resume from the other's checkpoints."""
+        name = re.sub(r"[^a-z0-9]+", "-", f"{self.data} {self.method} {self.configuration['seed']}".lower())
+        digest = hashlib.sha256(json.dumps(self.configuration, sort_keys=True).encode()).hexdigest()
+        return OUTPUTS / f"{name}-{digest[:8]}"
+
+    @property
+    def command(self) -> str:
+        words = ["python", "benchmarks/run.py", "--suite", self.suite, "--data", self.data]
+        words += ["--methods", self.method, "--seeds", str(self.configuration["seed"])]
+        encoder = " --encoder_weights FILE" * (DATA[self.data].get("model") == "upernet")
+        return f"{shlex.join(words)} {PLACES.get(source_of(self.data), '')}{encoder}".strip()
+
+
 def main():
-    (args,) = parse_args(BenchmarkArguments)
-    if args.suite in SUITES:
-        measure_suite(args)
-    elif args.suite == "step_time":
-        for num_samples in (8, RSSConfig.num_samples):
-            measure_step_time(num_samples)
-        measure_step_time(RSSConfig.num_samples, size=64, batch_size=32, num_classes=5)
-    write_tables(SUITES)
+    (args,) = parse_args(BenchmarkArguments, description=__doc__)
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    if args.suite != "tables":
+        measure(missing_runs(args), args)
+    write_tables()
 
 
-def measure_suite(args: BenchmarkArguments):
-    """Every run of a suite that has no record yet, `args.jobs` at a time."""
-    methods = args.methods or SUITES[args.suite]
-    if unknown := set(methods) - set(METHODS):
-        raise ValueError(f"--methods {sorted(unknown)}: the methods are {list(METHODS)}.")
-    runs = list(itertools.product(args.seeds, args.data, methods))
-    runs = [run for run in runs if not record_path(*run, args.learning_rate).exists()]
-    options = {data: data_options(data, args) for data in {data for _, data, _ in runs}}
-    shares = queue.Queue()
+def missing_runs(args: BenchmarkArguments) -> list[Run]:
+    """The runs of the suite's rows whose configuration no record has."""
+    rows = [
+        row
+        for row in SUITES[args.suite]["rows"]
+        if row["data"] in (args.data or DATA) and row["method"] in (args.methods or [row["method"]])
+    ]
+    if not rows:
+        raise ValueError(f"--suite {args.suite} has no rows of --data {args.data} and --methods {args.methods}.")
+    for row in rows:
+        if row["method"] not in METHODS:
+            logger.info("%s, %s: no longer in the code, not measured.", row["data"], row["method"])
+    runs = [
+        Run(args.suite, row["data"], row["method"], configuration(row, seed))
+        for seed, row in itertools.product(args.seeds, rows)
+        if row["method"] in METHODS
+    ]
+    sources = {source_of(run.data) for run in runs}
+    made = [record.get("configuration") for source in sources for record in read_records(records_of(source))]
+    return [run for run in runs if run.configuration not in made]
+
+
+def measure(runs: list[Run], args: BenchmarkArguments) -> None:
+    """Every run, `args.jobs` at a time."""
+    places = [find_places(run.configuration, args) for run in runs]
     cores = sorted(os.sched_getaffinity(0))
+    shares = queue.Queue()
     for job in range(args.jobs):
         shares.put(set(cores[job :: args.jobs]))
 
-    def measure(run: tuple[int, str, str]):
-        data, method = run[1:]
+    def measure_on_share(run: Run, places: dict):
         share = shares.get()
-        rate = {} if args.learning_rate is None else {"learning_rate": args.learning_rate}
         try:
-            measure_run(record_path(*run, args.learning_rate), *run, options[data] | METHODS[method] | rate, share)
+            measure_run(run, places, share)
         finally:
             shares.put(share)
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        for _ in tqdm(pool.map(measure, runs), total=len(runs), unit="run"):
+        for _ in tqdm(pool.map(measure_on_share, runs, places), total=len(runs), unit="run"):
             pass
 
 
-def record_path(seed: int, data: str, method: str, learning_rate: float | None) -> Path:
-    rate = "" if learning_rate is None else f"-lr{learning_rate:g}"
-    return RUNS / f"{data}-{method}-{seed}{rate}.json".replace(" ", "_")
-
-
-def data_options(data: str, args: BenchmarkArguments) -> dict:
-    """Options of scripts/train.py that are the data's: its recipe and where the data and the encoder are."""
-    options = dict(DATA[data])
-    recipe = yaml.safe_load((ROOT / "configs" / f"{options.pop('config')}.yaml").read_text())
-    source = data.partition("-")[0]
-    if source in ("camvid", "voc"):
-        place = getattr(args, source)
-        if place is None:
-            raise ValueError(f"--data {data} needs --{source}, a Hub id or folder.")
-        options["dataset_name"] = place
-    if "encoder_learning_rate" in recipe | options:
-        options["model_name_or_path"] = str(make_upernet(args.encoder_weights, len(recipe["class_names"])))
-    return recipe | options
+def find_places(configuration: dict, args: BenchmarkArguments) -> dict:
+    """Where this machine has the data and the model that a configuration names."""
+    places = {}
+    if (source := configuration["dataset_name"]) in PLACES:
+        if getattr(args, source) is None:
+            raise ValueError(f"This needs {PLACES[source]}.")
+        places["dataset_name"] = getattr(args, source)
+    if configuration.get("model_name_or_path") == ENCODER:
+        folder = make_upernet(args.encoder_weights, len(configuration["class_names"]))
+        places["model_name_or_path"] = str(folder)
+    return places
 
 
 def make_upernet(encoder_weights: str | None, num_labels: int) -> Path:
@@ -131,87 +167,54 @@ def make_upernet(encoder_weights: str | None, num_labels: int) -> Path:
     return folder
 
 
-def measure_run(path: Path, seed: int, data: str, method: str, options: dict, cores: set[int]):
-    """Trains in a process of its own, on these cores, and writes the record to `path`."""
-    output_dir = OUTPUTS / path.stem
-    options = options | {"seed": seed, "output_dir": str(output_dir), "disable_tqdm": True}
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with open(output_dir / "log.txt", "a") as log:
-        subprocess.run(
-            [sys.executable, "scripts/train.py", *as_command_line(options)],
+def measure_run(run: Run, places: dict, cores: set[int]) -> None:
+    """Trains in a process of its own, on these cores, and adds the record."""
+    run.output_dir.mkdir(parents=True, exist_ok=True)
+    options = run.configuration | places | {"output_dir": str(run.output_dir), "disable_tqdm": True}
+    log = run.output_dir / "log.txt"
+    with log.open("a") as file:
+        training = subprocess.run(
+            [sys.executable, "-m", "rss_hf.cli.train", *as_command_line(options)],
             cwd=ROOT,
-            check=True,
-            stdout=log,
+            stdout=file,
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
-    state = json.loads((output_dir / "trainer_state.json").read_text())
-    results = json.loads((output_dir / "all_results.json").read_text())
+    if training.returncode:
+        raise RuntimeError(f"Training {run.method} on {run.data} ended with code {training.returncode}; see {log}.")
+    state = json.loads((run.output_dir / "trainer_state.json").read_text())
+    results = json.loads((run.output_dir / "all_results.json").read_text())
+    with writing:
+        append_record(records_of(source_of(run.data)), make_record(run, state, results) | provenance(len(cores)))
+
+
+def make_record(run: Run, state: dict, results: dict) -> dict:
+    """
+    What a run's line says of it.
+
+    Args:
+        state (`dict`): its trainer_state.json.
+        results (`dict`): its all_results.json.
+    """
+    options = run.configuration
     by_reward = options.get("objective") != "cross_entropy"
-    record = {
-        "data": data,
-        "method": method,
-        "seed": seed,
-        "steps": state["global_step"],
+    curve = [[entry["step"], entry["eval_mean_iou"]] for entry in state["log_history"] if "eval_mean_iou" in entry]
+    return {
+        "data": run.data,
+        "method": run.method,
+        "seed": options["seed"],
         "learning_rate": options["learning_rate"],
-        "reward": " + ".join(options["reward_funcs"]) if by_reward else None,
+        "reward_funcs": options["reward_funcs"] if by_reward else None,
         "num_samples": options["num_samples"] if by_reward else None,
-        "scales": options["scales"] if by_reward else None,
-        "reward_queries": results.get("reward_queries", 0),
-        "val_mean_iou": results["eval_mean_iou"],
-        "val_mean_accuracy": results["eval_mean_accuracy"],
-        "val_overall_accuracy": results["eval_overall_accuracy"],
+        "strides": options["strides"] if by_reward else None,
+        "steps": state["global_step"],
+        "reward_calls": results.get("reward_calls", 0),
+        "scores": {name: results[f"eval_{name}"] for name in ("mean_iou", "mean_accuracy", "overall_accuracy")},
         "seconds": results["train_runtime"],
-        "curve": [
-            [entry["step"], entry["eval_mean_iou"]] for entry in state["log_history"] if "eval_mean_iou" in entry
-        ],
+        "command": run.command,
+        "configuration": options,
+        "curve": curve,
     }
-    write_record(path, record | {"machine": machine(len(cores))})
-
-
-def measure_step_time(num_samples: int, size: int = 512, batch_size: int = 2, num_classes: int = 21, pairs: int = 15):
-    """Times a training step of each trainer in turn, SegFormer-B0; records the median of the ratios of the pairs."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    generator = torch.Generator().manual_seed(0)
-    inputs = {
-        "pixel_values": torch.randn(batch_size, 3, size, size, generator=generator),
-        "labels": torch.randint(num_classes, (batch_size, size // 16, size // 16), generator=generator)
-        .repeat_interleave(16, 1)
-        .repeat_interleave(16, 2),
-    }
-    steps = {}
-    for name, trainer_class in {"cross-entropy": SegmentationTrainer, "image-level": RSSTrainer}.items():
-        torch.manual_seed(0)
-        model = RSSSegformerForSemanticSegmentation(RSSSegformerConfig(num_labels=num_classes))
-        args = RSSConfig(output_dir=str(ROOT / "outputs" / "step_time"), num_samples=num_samples, max_steps=1)
-        trainer = trainer_class(model=model, args=args)
-        trainer.create_optimizer_and_scheduler(1)
-        trainer.current_gradient_accumulation_steps = 1
-        steps[name] = trainer
-
-    def seconds(trainer) -> float:
-        start = time.perf_counter()
-        trainer.training_step(trainer.model, dict(inputs))
-        trainer.optimizer.step()
-        trainer.model.zero_grad()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    for trainer in steps.values():
-        seconds(trainer), seconds(trainer)
-    times = [{name: seconds(trainer) for name, trainer in steps.items()} for _ in tqdm(range(pairs), unit="pair")]
-    ratios = [pair["image-level"] / pair["cross-entropy"] for pair in times]
-    record = {
-        "size": size,
-        "batch_size": batch_size,
-        "num_samples": num_samples,
-        "classes": num_classes,
-        "pairs": pairs,
-    }
-    record["median_seconds"] = {name: statistics.median(pair[name] for pair in times) for name in steps}
-    record |= {"median_ratio": statistics.median(ratios), "min_ratio": min(ratios), "max_ratio": max(ratios)}
-    write_record(RESULTS / f"step_time-{size}px-K{num_samples}.json", record)
 
 
 if __name__ == "__main__":

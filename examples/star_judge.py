@@ -1,4 +1,4 @@
-"""A coarse judge, as a person who rates whole maps would be: `--reward_funcs star_judge:stars`."""
+"""A coarse judge, as a person who rates whole maps would be: `--reward_funcs examples.star_judge:stars`."""
 
 import torch
 

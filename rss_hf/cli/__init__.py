@@ -1,0 +1,1 @@
+"""The commands of `rss-hf`, a module each."""

@@ -1,88 +1,187 @@
-"""Command lines: dataclasses of arguments, a YAML file under them, unknown names refused with the nearest one."""
+"""Command lines: dataclasses of options, YAML files under them, unknown names refused with the nearest one."""
 
 import argparse
 import difflib
 import json
-from dataclasses import dataclass, field
-from pathlib import Path
+import re
+import sys
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import yaml
 from transformers import HfArgumentParser
+
+from ..recipes import recipe
+from ..recipes.settings_file import read_settings
+from ..training.rss_config import RSSConfig
+from .help import help_text
 
 
 @dataclass
 class DataArguments:
     """Which images and masks. The arguments of [`~rss_hf.data.load_segmentation_dataset`], which explains them."""
 
+    _argument_group_name = "Data"
+
     dataset_name: str = field(
         default="nateraw/pascal-voc-2012",
-        metadata={"help": "Hub id, data set folder, two folders IMAGES,MASKS, or built in: shapes, shapes-hard."},
+        metadata={"help": "Hub id, folder, two folders IMAGES,MASKS, or built in: shapes, shapes-hard."},
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the data set."})
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the data set."})
     streaming: bool = field(default=False, metadata={"help": "Read rows as they are needed; give --max_steps."})
-    train_split: str | None = field(default=None, metadata={"help": "Default: train or training."})
-    eval_split: str | None = field(default=None, metadata={"help": "Default: validation, val or test."})
-    image_column: str | None = field(default=None, metadata={"help": "Default: image, pixel_values or img."})
-    mask_column: str | None = field(default=None, metadata={"help": "Default: mask, annotation, label, ..."})
-    class_names: list[str] | None = field(default=None, metadata={"help": "By class id, where they are not known."})
+    train_split: str | None = field(default=None, metadata={"help": "If not given: train or training."})
+    eval_split: str | None = field(default=None, metadata={"help": "If not given: validation, val or test."})
+    image_column: str | None = field(default=None, metadata={"help": "If not given: image, pixel_values or img."})
+    mask_column: str | None = field(default=None, metadata={"help": "If not given: mask, annotation, label, ..."})
+    class_names: list[str] | None = field(
+        default=None, metadata={"help": "By class id, where the data set does not say."}
+    )
+    palette: list[str] | None = field(
+        default=None, metadata={"help": "Colours of RGB masks by class id, '#804000' or names."}
+    )
     validation_fraction: float = field(default=0.1, metadata={"help": "Held out where there is no such split."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Keep only so many training rows."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Keep only so many evaluation rows."})
 
 
-def parse_args(*dataclass_types: type, argv: list[str] | None = None) -> tuple[Any, ...]:
+@dataclass
+class ModelArguments:
+    """What is trained, and from what."""
+
+    _argument_group_name = "Model"
+
+    model_name_or_path: str | None = field(
+        default=None,
+        metadata={"help": "Hub id or folder of an encoder or a model. If not given: SegFormer-B0 from scratch."},
+    )
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Start a head for other classes afresh instead of refusing the checkpoint."}
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run the model code that the Hub id brings."})
+    objective: str = field(
+        default="reward",
+        metadata={"help": "What to learn from.", "choices": ["reward", "cross_entropy"]},
+    )
+
+
+@dataclass
+class AugmentationArguments:
+    """How training images are varied."""
+
+    _argument_group_name = "Augmentation"
+
+    image_size: list[int] = field(
+        default_factory=lambda: [512, 512],
+        metadata={"help": "Height and width, or one side, of crops and model input, in pixels."},
+    )
+    scale_range: list[float] = field(
+        default_factory=lambda: [0.5, 2.0], metadata={"help": "Random scale of training images, from and to."}
+    )
+    photometric_distortion: bool = field(default=True, metadata={"help": "Vary brightness, contrast and colour."})
+
+    def __post_init__(self):
+        if len(self.image_size) not in (1, 2) or min(self.image_size) < 1:
+            raise ValueError(f"image_size={self.image_size} must be a height and a width, or one side, in pixels.")
+        if len(self.image_size) == 1:
+            self.image_size = self.image_size * 2
+        if len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1]:
+            raise ValueError(f"scale_range={self.scale_range} must be two numbers above 0, the smaller one first.")
+
+
+class OptionParser(HfArgumentParser):
+    """A parser of options without abbreviations whose errors are `ValueError`s that say where the value stands."""
+
+    def __init__(self, *dataclass_types: type):
+        super().__init__(dataclass_types, add_help=False, allow_abbrev=False)
+        self.places: dict[str, str] = {}  # the file or recipe that an option is from, by its name
+
+    def error(self, message: str):
+        option = re.search(r"--(\w+)", message)
+        place = self.places.get(option[1] if option else "", "command line")
+        raise ValueError(f"{place}: {message.rstrip('.')}. See --help.") from None
+
+
+def parse_args(*dataclass_types: type, argv: list[str] | None = None, description: str = "") -> tuple[Any, ...]:
     """
-    Instances of `dataclass_types` from a command line. `--config file.yaml` gives values that the rest of the line
-    overrides.
+    Instances of `dataclass_types`: their defaults, under the values of `--config FILE`, under those of `--recipe NAME`
+    (where an [`RSSConfig`] is asked for), under those of the command line. A null in a file stands for the default.
+    `--help` and `--help_all` print what there is and exit.
 
     Args:
         dataclass_types: as for [`~transformers.HfArgumentParser`].
         argv (`list[str]`, *optional*, defaults to that of the process).
+        description (`str`, *optional*): what `--help` begins with.
 
     Raises:
-        ValueError: if the file cannot be read as a mapping, or a name in it or on the line is unknown.
+        `ValueError`: a file that cannot be read as a mapping, an unknown name, or a value that does not fit.
     """
-    file_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    file_parser.add_argument("--config", help="YAML file of arguments; those on the command line override it.")
-    file, argv = file_parser.parse_known_args(argv)
-    parser = HfArgumentParser(dataclass_types, allow_abbrev=False, parents=[file_parser])
-    options = [option.removeprefix("--") for action in parser._actions for option in action.option_strings]
-    if file.config is not None:
-        argv = as_command_line(read_config(file.config, options)) + argv
-    *parsed, _, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    refuse_unknown([word[2:].partition("=")[0] for word in unknown if word.startswith("--")], options, "command line")
+    has_recipes = any(issubclass(dataclass_type, RSSConfig) for dataclass_type in dataclass_types)
+    sources, argv = parse_sources(argv, has_recipes)
+    if sources.help or sources.help_all:
+        print(help_text(dataclass_types, description, everything=sources.help_all))
+        sys.exit()
+
+    names = [field.name for dataclass_type in dataclass_types for field in fields(dataclass_type) if field.init]
+    parser, values = OptionParser(*dataclass_types), {}
+    layers = [(path, read_settings(path)) for path in sources.config]
+    layers += [(f"recipe {name}", recipe(name)) for name in sources.recipe]
+    for place, layer in layers:
+        refuse_unknown(list(layer), names, place)
+        values |= layer
+        parser.places |= dict.fromkeys(layer, place)
+    for name in map(option_name, argv):  # what the command line overrides is not read, and not the file's to blame
+        values.pop(name, None)
+        parser.places.pop(name, None)
+    *parsed, unknown = parser.parse_args_into_dataclasses(
+        as_command_line(values) + argv, return_remaining_strings=True, look_for_args_file=False
+    )
+    options = [option_name(word) for word in unknown if word.startswith("--")]
+    refuse_unknown(options, [*names, "config", *(["recipe"] if has_recipes else [])], "command line")
     if unknown:
         raise ValueError(f"The command line has values that belong to no argument: {' '.join(unknown)}.")
     return tuple(parsed)
 
 
-def read_config(path: str, options: list[str]) -> dict[str, Any]:
-    """The mapping in a YAML file, its keys checked."""
-    if not Path(path).is_file():
-        raise ValueError(f"--config {path}: there is no such file.")
-    values = yaml.safe_load(Path(path).read_text())
-    if not isinstance(values, dict):
-        raise ValueError(f"--config {path}: expected lines of 'name: value', got a {type(values).__name__}.")
-    refuse_unknown(list(values), options, path)
-    return values
+def option_name(word: str) -> str:
+    """The field that a word of a command line sets, if it is an option: `--num-samples=4` sets `num_samples`."""
+    return word[2:].partition("=")[0].replace("-", "_") if word.startswith("--") else ""
 
 
-def refuse_unknown(names: list[str], options: list[str], where: str) -> None:
-    """Raises a ValueError that names the first unknown name, the place and the nearest right name."""
+def parse_sources(argv: list[str] | None, has_recipes: bool) -> tuple[argparse.Namespace, list[str]]:
+    """What the command line says of `config` and `recipe` (lists of one at most) and of help, and its other words."""
+    parser = OptionParser()
+    parser.add_argument("--config", action="append", default=[])
+    if has_recipes:
+        parser.add_argument("--recipe", action="append", default=[])
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--help_all", action="store_true")
+    sources, argv = parser.parse_known_args(argv, argparse.Namespace(recipe=[]))
+    for name in ("config", "recipe"):
+        if len(given := getattr(sources, name)) > 1:
+            raise ValueError(f"--{name} is given {len(given)} times: {', '.join(given)}. Give it once.")
+    return sources, argv
+
+
+def refuse_unknown(names: list[str], known: list[str], place: str) -> None:
+    """Raises a `ValueError` that names the first unknown name, the place and the nearest right name."""
     for name in names:
-        if name not in options:
-            nearest = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else " See --help for the names."
-            raise ValueError(f"{where}: unknown argument {name!r}.{hint}")
+            raise ValueError(f"{place}: unknown argument {name!r}.{hint}")
 
 
 def as_command_line(values: dict[str, Any]) -> list[str]:
     """A mapping as words of a command line, so that a file's values are converted and checked as a line's are."""
     words = []
     for name, value in values.items():
-        if value is not None:
-            items = value if isinstance(value, list) else [value]
-            words += [f"--{name}", *(json.dumps(item) if isinstance(item, dict) else str(item) for item in items)]
+        if isinstance(value, list):
+            words += [f"--{name}", *map(as_word, value)]
+        elif value is not None:
+            words.append(f"--{name}={as_word(value)}")
     return words
+
+
+def as_word(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)

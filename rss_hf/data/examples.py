@@ -10,14 +10,11 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from torchvision import tv_tensors
 from transformers.image_processing_utils import BaseImageProcessor
 
-from ..constants import IGNORE_INDEX
+from ..constants import IGNORE_INDEX, POSITION_GRID
 from .columns import Rows, known_features, rename_columns
 from .masks import parse_palette
 from .rows import keep_encoded, open_row, row_name
 from .transforms import EvalTransform, Transform, train_transform
-
-
-POSITION_GRID = 256  # cells a side of the grid that says where in its image a pixel was
 
 
 class SegmentationDataset(Dataset):

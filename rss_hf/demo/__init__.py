@@ -1,0 +1,1 @@
+"""The demo: a Gradio page on which a model segments images and shows how it learns. Needs `rss-hf[demo]`."""

@@ -1,7 +1,7 @@
 """
-A page on which a model segments images and shows how it learned to.
+Serves a page on which a model segments images and shows how it learns.
 
-    python spaces_app/app.py --model outputs/shapes --port 7860
+    rss-hf demo --model outputs/shapes --port 7860
 
 On a Space of the Hub the environment variable RSS_MODEL names the model.
 """
@@ -22,11 +22,12 @@ THEME = gr.themes.Soft(primary_hue="teal", secondary_hue="teal", font=["system-u
 MAX_SESSIONS = 200  # Gradio keeps about 150 KB of each; the page keeps nothing in them
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Serves the demo on this machine.")
+def main(argv: list[str] | None = None):
+    """Serves the demo as the command line `argv` (*optional*, defaults to that of the process) says."""
+    parser = argparse.ArgumentParser("rss-hf demo", description="Serves the demo on this machine.")
     parser.add_argument("--model", default=os.environ.get("RSS_MODEL"), help="Hub id or folder; default: $RSS_MODEL.")
     parser.add_argument("--port", type=int, help="Default: the first free port from 7860 on.")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not args.model:
         parser.error("which model? Give --model FOLDER_OR_ID, or set RSS_MODEL.")
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -39,7 +40,7 @@ def serve(models: Models, port: int | None = None, host: str = "127.0.0.1", bloc
     Serves the page.
 
     Args:
-        models ([`~models.Models`]): what it answers with.
+        models ([`Models`]): what it answers with.
         port (`int`, *optional*, defaults to the first free one from 7860 on).
         host (`str`, *optional*): the address to listen at.
         block (`bool`, *optional*, defaults to `True`): whether to return only when the server is stopped.
@@ -62,7 +63,3 @@ def serve(models: Models, port: int | None = None, host: str = "127.0.0.1", bloc
         prevent_thread_lock=not block,
     )
     return url
-
-
-if __name__ == "__main__":
-    main()

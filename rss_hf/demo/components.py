@@ -48,7 +48,7 @@ def refuse_address(file: dict) -> dict:
 
 def answering(function: Callable) -> Callable:
     """
-    A function for the page whose every error is a sentence: that of a [`~images.Refusal`], which says what to do, or
+    A function for the page whose every error is a sentence: that of a [`Refusal`], which says what to do, or
     one that says nothing of the server, whose log has the rest.
     """
 

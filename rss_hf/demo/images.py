@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from rss_hf.data import as_seen
+from ..data import to_upright_rgb
 
 
 MAX_BYTES = 20 * 2**20
@@ -32,14 +32,14 @@ def whole(value: object, name: str) -> int:
 
 def open_photo(path: str, what: str = "The image") -> Image.Image:
     """
-    The image of a file as it is meant to be seen, of mode RGB (see [`~rss_hf.data.as_seen`]).
+    The image of a file as it is meant to be seen, of mode RGB (see [`~rss_hf.data.to_upright_rgb`]).
 
     Raises:
         Refusal: see [`open_picture`].
     """
     image = open_picture(path, what)
     try:
-        return as_seen(image)
+        return to_upright_rgb(image)
     except ValueError as error:
         raise Refusal(
             f"{what} has pixels of mode {image.mode}, whose colours are not known. Save it as PNG or JPEG with 8 bits "
@@ -72,8 +72,9 @@ def open_picture(path: str, what: str) -> Image.Image:
     check_picture(image, what)
     try:
         image.load()
+        image.getexif()  # else its errors come where the image is turned
     except DECODER_ERRORS as error:
-        raise Refusal(f"{what} is damaged or incomplete: its pixels cannot be decoded. Save it again.") from error
+        raise Refusal(f"{what} is damaged or incomplete: it cannot be decoded. Save it again.") from error
     return image
 
 

@@ -2,20 +2,19 @@
 
 import gradio as gr
 
-from rss_hf.reporting.figures import colorize
-
+from ..reporting.figures import colorize
 from .components import GPU, answering, api, enlarged, saved, upload, uploaded
 from .images import open_photo, whole
-from .learning import CREDITS, REWARD_NAMES, SAMPLES, STRIDES, draw, open_reference, pair_pictures, pair_text
+from .learning import ESTIMATORS, REWARD_NAMES, SAMPLES, STRIDES, draw, open_reference, pair_pictures, pair_text
 from .models import Models
 from .segment import PALETTE
 
 
 HELP = """
-The network draws several maps of one image, each site's class by chance and by the network's own probabilities. The
-judge, who knows the reference, gives each map a **reward**; its **advantage** is how far it is above the others, and
-maps with a positive one become more likely. The difference of two maps in reward can only come from the sites at which
-they differ, so only these are credited with it.
+The network samples several maps of one image: at each site a class, by the network's own probabilities. The judge
+compares each map with the reference and gives it a **reward**. The **advantage** of a map is its reward compared with
+those of the other maps; maps with a positive advantage become more likely. Two maps can differ in reward only because
+of the sites where they differ, so only these sites are credited.
 """
 THUMBNAIL = (512, 512)  # pixels that maps on the page have at most
 
@@ -32,10 +31,12 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
             with gr.Row():
                 num_samples = gr.Slider(*SAMPLES, 8, step=1, label="Maps", min_width=140)
                 seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=140)
-            stride = gr.Radio(STRIDES, value=4, label="Pixels from site to site")
+            stride = gr.Radio(STRIDES, value=4, label="Stride, in pixels")
             with gr.Row():
                 reward = gr.Dropdown(REWARD_NAMES, value="mean_iou", label="Reward", min_width=140)
-                credit = gr.Dropdown(list(CREDITS), value="leave_one_out", label="Credit", min_width=140)
+                estimator = gr.Dropdown(
+                    list(ESTIMATORS), value="leave_one_out", label="Advantage estimator", min_width=140
+                )
             with gr.Row():
                 first = gr.Slider(1, SAMPLES[1], 1, step=1, label="Compare map", min_width=140)
                 second = gr.Slider(1, SAMPLES[1], 2, step=1, label="with map", min_width=140)
@@ -52,13 +53,13 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
     def drawn_from(image, mask, model, *how):
         picture = open_photo(uploaded(image, "an image"))
         loaded = models.get(model)
-        reference = open_reference(uploaded(mask, "a reference mask"), picture, len(loaded.class_names))
+        reference = open_reference(uploaded(mask, "a reference mask"), picture, loaded)
         return picture, draw(loaded, picture, reference, *how)
 
     @GPU
     @answering
-    def show(image, mask, model, num_samples, stride, reward, credit, seed, first, second):
-        picture, drawn = drawn_from(image, mask, model, num_samples, stride, reward, credit, seed)
+    def show(image, mask, model, num_samples, stride, reward, advantage_estimator, seed, first, second):
+        picture, drawn = drawn_from(image, mask, model, num_samples, stride, reward, advantage_estimator, seed)
         picture.thumbnail(THUMBNAIL)
         i, j = (min(whole(number, "map to compare"), int(num_samples)) - 1 for number in (first, second))
         captions = [
@@ -74,19 +75,19 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
 
     @GPU
     @answering
-    def sample_api(image, mask, model, num_samples, stride, reward, credit, seed):
+    def sample_api(image, mask, model, num_samples, stride, reward, advantage_estimator, seed):
         """
-        Draws maps of an image from the policy of a model and judges them by a reference mask. Returns the maps,
+        Samples maps of an image from the policy of a model and compares them with a reference mask. Returns the maps,
         indexed PNGs of the image's size, and the grid (height and width in sites), rewards and advantages.
         """
-        picture, drawn = drawn_from(image, mask, model, num_samples, stride, reward, credit, seed)
+        picture, drawn = drawn_from(image, mask, model, num_samples, stride, reward, advantage_estimator, seed)
         size = (picture.height, picture.width)
         files = [saved(colorize(actions, PALETTE), f"map-{i}.png") for i, actions in enumerate(drawn.maps(size), 1)]
         return files, {"grid": drawn.grid, "rewards": drawn.rewards, "advantages": drawn.advantages}
 
-    inputs = [image, mask, name, num_samples, stride, reward, credit, seed]
+    inputs = [image, mask, name, num_samples, stride, reward, estimator, seed]
     gr.on(
-        [run.click, num_samples.release, seed.submit, stride.input, reward.input, credit.input]
+        [run.click, num_samples.release, seed.submit, stride.input, reward.input, estimator.input]
         + [first.release, second.release],
         show,
         [*inputs, first, second],

@@ -1,21 +1,19 @@
-"""One step of learning made visible: maps drawn from the policy, their rewards, and what a pair of them teaches."""
+"""One step of training made visible: maps drawn from the policy, their rewards, and what a pair of them changes."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from rss_hf import PixelPolicy
-from rss_hf.advantages.leave_one_out import leave_one_out, pairwise_spatial_difference
-from rss_hf.data import VOID, mask_to_indices
-from rss_hf.data.masks import refuse_unknown_ids
-from rss_hf.policy.action_grid import action_grid
-from rss_hf.reporting.figures import overlay
-from rss_hf.rewards.confusion import upsample_actions
-from rss_hf.rewards.segmentation import REWARDS, RewardSet
-
+from ..advantages import leave_one_out, pairwise_spatial_difference
+from ..constants import IGNORE_INDEX
+from ..data import mask_to_indices
+from ..data.masks import refuse_unknown_ids
+from ..policy import PixelPolicy, action_grid, upsample_actions
+from ..reporting.figures import overlay
+from ..rewards import REWARDS, RewardBatch, WeightedRewards
 from .images import Refusal, open_picture, whole
 from .models import Loaded
 from .segment import PALETTE, computing, model_input
@@ -25,9 +23,9 @@ SAMPLES = (2, 16)  # K, from and to
 MAX_SAMPLED_PIXELS = 4_000_000  # of an image that maps are drawn of
 STRIDES = (32, 16, 8, 4, 2)
 REWARD_NAMES = tuple(REWARDS)
-CREDITS = {
+ESTIMATORS = {
     "leave_one_out": lambda rewards, actions: leave_one_out(rewards),
-    "psd": pairwise_spatial_difference,
+    "pairwise_spatial_difference": pairwise_spatial_difference,
 }
 
 
@@ -60,14 +58,23 @@ class Draw:
         return self.actions[i] != self.actions[j]
 
 
-def open_reference(path: str, image: Image.Image, num_classes: int) -> np.ndarray:
+def open_reference(path: str, image: Image.Image, loaded: Loaded) -> np.ndarray:
     """
-    The reference mask (H, W) uint8 that belongs to an upright image, from an uploaded file.
+    The reference mask of an upright image, from an uploaded file.
+
+    Args:
+        path (`str`): the file; its pixels are class ids, or the colours of PASCAL VOC.
+        image (`PIL.Image.Image`): of size (W, H).
+        loaded ([`Loaded`]): the model, whose configuration says the classes and the ignore index.
+
+    Returns:
+        `np.ndarray` of shape `(H, W)`: uint8 in [0, C), or 255 where no map is compared.
 
     Raises:
-        Refusal: if it is no mask of these classes, or of another size than the image.
+        Refusal: if it is no mask of the model's classes, or of another size than the image.
     """
-    mask = open_picture(path, "The mask")
+    num_classes = len(loaded.class_names)
+    mask = ImageOps.exif_transpose(open_picture(path, "The mask"))
     if mask.size != image.size:
         raise Refusal(
             f"The image has {image.width} x {image.height} pixels and the mask {mask.width} x {mask.height}: "
@@ -75,11 +82,12 @@ def open_reference(path: str, image: Image.Image, num_classes: int) -> np.ndarra
         )
     try:
         labels = mask_to_indices(mask, PALETTE[:num_classes], "Reference")
+        labels[labels == loaded.ignore_index] = IGNORE_INDEX
         refuse_unknown_ids(np.unique(labels), num_classes, "Reference")
     except ValueError as error:
         raise Refusal(str(error)) from error
-    if (labels == VOID).all():
-        raise Refusal("The mask is void (255) everywhere: no map can be judged by it.")
+    if (labels == IGNORE_INDEX).all():
+        raise Refusal("The mask has no pixel of a class: no map can be judged by it.")
     return labels
 
 
@@ -90,20 +98,20 @@ def draw(
     num_samples: int,
     stride: int,
     reward: str,
-    credit: str,
+    advantage_estimator: str,
     seed: int,
 ) -> Draw:
     """
     Draws K maps of an image and judges them, as one step of training does.
 
     Args:
-        loaded ([`~models.Loaded`]): the policy.
+        loaded ([`Loaded`]): the policy.
         image (`PIL.Image.Image`): of mode RGB and size (W, H).
         reference (`np.ndarray` of shape `(H, W)`): uint8 in [0, C) or 255; only the reward sees it.
         num_samples (`int`): K, in `SAMPLES`.
         stride (`int`): pixels of the model's input from site to site of the action grid, one of `STRIDES`.
         reward (`str`): one of `REWARD_NAMES`.
-        credit (`str`): one of `CREDITS`.
+        advantage_estimator (`str`): one of `ESTIMATORS`.
         seed (`int`): of the draw; the same seed draws the same maps.
 
     Raises:
@@ -117,7 +125,11 @@ def draw(
     num_samples, seed = whole(num_samples, "number of maps"), whole(seed, "seed")
     if not SAMPLES[0] <= num_samples <= SAMPLES[1]:
         raise Refusal(f"The number of maps is {num_samples}: give {SAMPLES[0]} to {SAMPLES[1]}.")
-    for name, value, known in (("stride", stride, STRIDES), ("reward", reward, REWARDS), ("credit", credit, CREDITS)):
+    for name, value, known in (
+        ("stride", stride, STRIDES),
+        ("reward", reward, REWARD_NAMES),
+        ("advantage estimator", advantage_estimator, tuple(ESTIMATORS)),
+    ):
         if value not in known:
             raise Refusal(f"The {name} is none of {', '.join(map(str, known))}.")
     if not 0 <= seed < 2**32:
@@ -128,8 +140,9 @@ def draw(
         logits = loaded.model(pixel_values=pixel_values).logits.cpu()
         policy = PixelPolicy(logits, action_grid(tuple(pixel_values.shape[-2:]), stride))
         actions = policy.sample(num_samples, torch.Generator().manual_seed(seed))  # (K, 1, h, w)
-        rewards = RewardSet([reward])(actions, policy.num_actions, reference.shape, references)[reward]
-        advantages = CREDITS[credit](rewards, actions)
+        batch = RewardBatch({"pixel_values": pixel_values, "labels": references})
+        rewards = WeightedRewards(reward)(actions, batch, policy.num_actions)[reward]
+        advantages = ESTIMATORS[advantage_estimator](rewards, actions)
     by_map = [values.nanmean((1, 2, 3)).tolist() for values in (rewards, advantages)]
     return Draw(actions[:, 0], *by_map)
 
@@ -138,12 +151,12 @@ def pair_pictures(drawn: Draw, image: Image.Image, i: int, j: int) -> list[Image
     """The image in grey, twice, with the classes that map i, then map j, has where the two differ."""
     grey = image.convert("L").convert("RGB")
     size = (image.height, image.width)
-    maps = upsample_actions(drawn.actions[[i, j]].where(drawn.differing(i, j), VOID), size)
+    maps = upsample_actions(drawn.actions[[i, j]].where(drawn.differing(i, j), IGNORE_INDEX), size)
     return [overlay(grey, mask, PALETTE, alpha=0.75) for mask in maps]
 
 
 def pair_text(drawn: Draw, i: int, j: int, reward: str) -> str:
-    """What the pair of maps i and j, from 0, teaches, as Markdown."""
+    """What the pair of maps i and j, from 0, changes, as Markdown."""
     sites = math.prod(drawn.grid)
     count = int(drawn.differing(i, j).sum())
     difference = drawn.rewards[i] - drawn.rewards[j]
@@ -152,9 +165,9 @@ def pair_text(drawn: Draw, i: int, j: int, reward: str) -> str:
         f"{drawn.rewards[i]:.3f} and {drawn.rewards[j]:.3f}, a difference of {difference:+.3f}. "
     )
     if difference == 0 or count == 0:
-        return text + "This pair teaches nothing."
+        return text + "This pair changes nothing."
     better, worse = (i, j) if difference > 0 else (j, i)
     return text + (
-        f"At these sites what map {better + 1} chose becomes more likely and what map {worse + 1} chose less so. "
-        "Where the two agree, this pair teaches nothing."
+        f"At these sites the classes of map {better + 1} become more likely and those of map {worse + 1} less likely. "
+        "Where the two agree, this pair changes nothing."
     )

@@ -21,15 +21,13 @@ from transformers import (
     PreTrainedModel,
 )
 
-import rss_hf  # noqa: F401  registers rss_segformer with the Auto classes
-
+from ..training.model_loading import MAX_CLASSES, ignore_index_of
 from .images import Refusal
 
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 MAX_WEIGHTS = 1 << 30  # bytes of a model that a visitor names
 MAX_INPUT_SIDE = 2048  # pixels of the input that an image processor makes
-MAX_CLASSES = 255  # 8-bit masks, less void
 MAX_HELD = 2  # beside the model that the page was started with
 
 logger = logging.getLogger("rss_hf.demo")
@@ -46,6 +44,7 @@ class Loaded:
         model (`PreTrainedModel`): on the GPU where there is one, float32, in eval mode.
         processor (`BaseImageProcessor`): its image processor.
         class_names (`list[str]`): one name a class, all different.
+        ignore_index (`int`): the label of pixels that belong to no class.
         steps (`int`, *optional*): the optimiser steps of its training, where its folder tells.
     """
 
@@ -54,6 +53,7 @@ class Loaded:
     model: PreTrainedModel
     processor: BaseImageProcessor
     class_names: list[str]
+    ignore_index: int
     steps: int | None
 
 
@@ -75,7 +75,7 @@ class Models:
     def get(self, name: str = "") -> Loaded:
         """
         The model of a name, loaded if need be. Waits for the default model only: one other model is loaded at a time,
-        and who asks for any other meanwhile is told to come back.
+        and who asks for any other meanwhile is asked to come back.
 
         Raises:
             Refusal: if there is no such model, it cannot be used here, or one is being loaded already.
@@ -131,6 +131,7 @@ def load(name: str, local: bool, trusted: bool) -> Loaded:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        check_classes(config)
         if not trusted:
             check_bounds(config, processor)
         model, loading = AutoModelForSemanticSegmentation.from_pretrained(
@@ -149,7 +150,15 @@ def load(name: str, local: bool, trusted: bool) -> Loaded:
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     state = folder / "trainer_state.json"
     steps = json.loads(state.read_text())["global_step"] if is_folder and state.is_file() else None
-    return Loaded(title, is_folder, model, processor, different_names(config.id2label), steps)
+    return Loaded(
+        title=title,
+        is_local=is_folder,
+        model=model,
+        processor=processor,
+        class_names=different_names(config.id2label),
+        ignore_index=ignore_index_of(model),
+        steps=steps,
+    )
 
 
 def download(name: str, local: bool, trusted: bool) -> Path:
@@ -176,10 +185,14 @@ def download(name: str, local: bool, trusted: bool) -> Path:
         raise Refusal(f"The model {name!r} could not be fetched from the Hub. Try again later.") from error
 
 
-def check_bounds(config, processor):
-    """Refuses a model that would take far more memory than its weights. Nothing of that size is made here."""
+def check_classes(config):
+    """Refuses a model whose class ids do not fit a mask."""
     if config.num_labels > MAX_CLASSES:
         raise Refusal(f"The model has {config.num_labels} classes; up to {MAX_CLASSES} fit a mask.")
+
+
+def check_bounds(config, processor):
+    """Refuses a model that would take far more memory than its weights. Nothing of that size is made here."""
     sides = [side for side in dict(processor.size).values() if side is not None]
     if max(sides) > MAX_INPUT_SIDE:
         raise Refusal(f"The model's input has {max(sides)} pixels a side; up to {MAX_INPUT_SIDE} are accepted here.")

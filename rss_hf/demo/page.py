@@ -5,8 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from rss_hf.data import load_shapes
-
+from ..data import load_shapes
 from .components import Page, answering
 from .learn_tab import learn_tab
 from .models import Loaded, Models
@@ -17,9 +16,9 @@ TITLE = "Segmentation learned from rewards"
 INTRODUCTION = f"""
 # {TITLE}
 
-[rss_hf](https://huggingface.co/papers/2505.17905) trains segmentation networks without showing them a single pixel
-label. The network draws maps of an image, a judge gives each map one number, and the network moves towards the maps
-that got more.
+[rss_hf](https://huggingface.co/papers/2505.17905) trains segmentation networks from rewards. The network samples maps
+of an image, a judge scores each map, and maps with higher scores become more likely. The network never sees a pixel
+label; the built-in judges compare its maps with a labelled one.
 """
 CSS = """
 .gradio-container {max-width: 1100px !important; margin: auto}

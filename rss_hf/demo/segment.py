@@ -1,4 +1,4 @@
-"""Segmenting one image: the mask that `scripts/predict.py` writes, and what the page tells of it."""
+"""Segmenting one image: the mask that `rss-hf predict` writes, its entropy and the areas of its classes."""
 
 import math
 import threading
@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rss_hf.data import voc_palette
-from rss_hf.evaluation.predict import predict_maps_and_entropies
-
+from ..data import voc_palette
+from ..evaluation.predict import predict_maps_and_entropies
 from .images import Refusal, whole
 from .models import Loaded
 
@@ -43,7 +42,7 @@ def segment(loaded: Loaded, image: Image.Image, window: int = 0, flip: bool = Fa
     Segments an image at its own size.
 
     Args:
-        loaded ([`~models.Loaded`]): by which model.
+        loaded ([`Loaded`]): the model.
         image (`PIL.Image.Image`): of mode RGB.
         window (`int`, *optional*, defaults to 0):
             Side, in pixels of the model's input, of the square window that is slid over it by half steps; 0: none.

@@ -6,8 +6,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from rss_hf.reporting.figures import colorize, heat_map
-
+from ..reporting.figures import colorize, heat_map
 from .components import GPU, answering, api, enlarged, saved, upload, uploaded
 from .images import MAX_BYTES, MAX_PIXELS, open_photo
 from .models import Models
@@ -16,7 +15,7 @@ from .segment import PALETTE, Segmentation, segment
 
 HELP = (
     f"PNG, JPEG, WebP, TIFF, BMP or GIF, up to {MAX_BYTES >> 20} MiB and {MAX_PIXELS // 10**6} million pixels. "
-    "The examples are drawn, as the built-in data set is."
+    "The examples are of the built-in data set."
 )
 WINDOW_HELP = "Side in pixels of the model's input; 0: the whole image at once."
 SMALL = 1_000_000  # pixels; larger photos are shown as JPEG, which is several times faster to write
@@ -55,8 +54,9 @@ def segment_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
             overlay(picture, result, size),
             {area["name"]: area["fraction"] for area in result.areas},
             enlarged(heat_map(result.entropy, highest).resize(size)),
-            f"The entropy of the policy: dark where it is certain, bright where its {len(loaded.class_names)} classes "
-            f"are equally likely, at {highest:.2f} nats. Here the mean is {result.entropy.mean():.3f} nats."
+            f"Entropy of each pixel's class probabilities: 0 nats (dark) where the network is certain, {highest:.2f} "
+            f"nats (bright) where all {len(loaded.class_names)} classes are equally likely. The mean is "
+            f"{result.entropy.mean():.3f} nats."
             + (f" Shown at {size[0]} x {size[1]} pixels: the mask is larger." if size != picture.size else ""),
             gr.DownloadButton(value=saved(colorize(result.mask, PALETTE), "mask.png"), interactive=True),
         )
@@ -65,9 +65,9 @@ def segment_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
     @answering
     def segment_api(image, model, window, flip):
         """
-        Segments an image with the model of a Hub id ("" for the page's own), by a sliding window of so many pixels (0
-        for none), averaged with the mirror image or not. Returns the mask, a PNG whose pixels are class ids, and of
-        each class that occurs its id, name, pixels and fraction.
+        Segments an image. `model` is a Hub id ("": the page's own model), `window` the side of a sliding window in
+        pixels (0: none), `flip` averages with the mirror image. Returns the mask, a PNG whose pixels are class ids,
+        and the id, name, pixels and fraction of each class that occurs.
         """
         result = segment(models.get(model), open_photo(uploaded(image, "an image")), window, flip)
         return saved(colorize(result.mask, PALETTE), "mask.png"), result.areas

@@ -45,7 +45,7 @@ def predict_maps(
     Raises:
         ValueError: if there are not B sizes, the window is not a pair, or the stride is below 1 or leaves gaps.
     """
-    return [_most_probable(views) for views in _upsampled_views(model, pixel_values, sizes, window, stride, flip)]
+    return [_most_probable(views) for views in upsampled_views(model, pixel_values, sizes, window, stride, flip)]
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def predict_maps_and_entropies(
     """
     return [
         (_most_probable(views), torch.special.entr(views.softmax(dim=1).mean(dim=0)).sum(dim=0))
-        for views in _upsampled_views(model, pixel_values, sizes, window, stride, flip)
+        for views in upsampled_views(model, pixel_values, sizes, window, stride, flip)
     ]
 
 
@@ -131,7 +131,7 @@ def evaluate_model(
     return confusion
 
 
-def _upsampled_views(model, pixel_values, sizes, window, stride, flip) -> Iterator[torch.Tensor]:
+def upsampled_views(model, pixel_values, sizes, window, stride, flip) -> Iterator[torch.Tensor]:
     """Image by image, the logits (V, C, H_i, W_i) of its views: the image and, with `flip`, its mirror image."""
     if len(sizes) != len(pixel_values):
         raise ValueError(f"Got {len(pixel_values)} images but {len(sizes)} sizes: give a (height, width) an image.")

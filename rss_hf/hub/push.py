@@ -1,8 +1,8 @@
-"""Pushes to the Hub that never stop training: in the background, retried, and accounted for at the end."""
+"""Pushes to the Hub in the background. No failure stops training: it is retried and, at the end, reported."""
 
 import shlex
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,17 +10,16 @@ from huggingface_hub import CommitInfo, HfApi
 from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
-from ..hub.model_card import write_model_card
+from .model_card import write_model_card
 
 
 logger = logging.get_logger(__name__)
 
 RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third attempt
 
-# What resumes training but is of no use to the model's users, and the pickled arguments, which hold the token.
 NOT_THE_MODEL = ["_*", "checkpoint-*", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "global_step*"]
-NOT_THE_MODEL += ["*_state.safetensors"]
-PRIVATE_FILES = ["training_args.bin"]
+NOT_THE_MODEL += ["*_state.safetensors"]  # like the files above, it serves to resume training and nothing else
+PRIVATE_FILES = ["training_args.bin"]  # holds the token
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Push:
         options = {"folder": self.folder, "repo_id": self.repo_id, "path_in_repo": self.path_in_repo}
         options |= {"revision": self.revision, "private": "true" if self.private else None}
         words = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
-        return shlex.join(["python", "scripts/push_to_hub.py", *words])
+        return shlex.join(["rss-hf", "push", *words])
 
     def once(self) -> CommitInfo:
         """One attempt; fewer than 20 files, which a model has, appear in the repository all at once or not at all."""
@@ -75,20 +74,19 @@ class Push:
         for delay in RETRY_DELAYS:
             try:
                 return self.once()
-            except Exception as error:  # servers and networks fail in many ways, and all of them may pass
+            except Exception as error:  # the client retries some requests; creating and committing are not among them
                 logger.warning(f"Pushing {self.folder} to {self.repo_id} failed, next try in {delay} s: {error}")
                 time.sleep(delay)
         return self.once()
 
 
 class PushQueue:
-    """Pushes in the background, one after the other. `failed` has the last one that failed for each place."""
+    """Pushes in the background, one after the other. `failed` holds the last failure by path in the repository."""
 
     def __init__(self):
         self.failed: dict[str | None, tuple[Push, Exception]] = {}
         self._newest: dict[str | None, Push] = {}
-        self._futures: list[Future] = []
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="push_to_hub")
+        self._api = HfApi()  # whose `run_as_future` has one worker, so the order of submission is kept
 
     def submit(self, push: Push, always: bool = True) -> Future:
         """
@@ -96,25 +94,24 @@ class PushQueue:
         comes. The future's result is the `CommitInfo`, or None where it failed or was left out.
         """
         self._newest[push.path_in_repo] = push
-        self._futures = [future for future in self._futures if not future.done()]
-        self._futures.append(self._executor.submit(self._run, push, always))
-        return self._futures[-1]
+        return self._api.run_as_future(self._run, push, always)
 
     def finish(self) -> None:
-        """Waits for every push, tries those that failed once more, and says which command finishes the rest."""
-        for future in self._futures:
-            future.result()
-        for push, _ in list(self.failed.values()):
-            if Path(push.folder).is_dir():
-                self._executor.submit(self._run, push, True).result()
-            else:
-                del self.failed[push.path_in_repo]
-                logger.warning(f"{push.folder} was removed (save_total_limit) before it could be pushed.")
+        """Waits for every push, tries those that failed once more, and logs the command that finishes each other."""
+        self._api.run_as_future(self._retry_failed).result()
         for push, error in self.failed.values():
             logger.error(
                 f"{push.folder} is complete on disk but not on the Hub: pushing it to {push.repo_id} failed with "
                 f"{type(error).__name__}: {error}\nFinish it with:\n  {push.command()}"
             )
+
+    def _retry_failed(self) -> None:
+        for push, _ in list(self.failed.values()):
+            if Path(push.folder).is_dir():
+                self._run(push, always=True)
+            else:
+                del self.failed[push.path_in_repo]
+                logger.warning(f"{push.folder} was removed (save_total_limit) before it could be pushed.")
 
     def _run(self, push: Push, always: bool) -> CommitInfo | None:
         if not always and self._newest[push.path_in_repo] is not push:
@@ -153,7 +150,7 @@ class HubPushMixin:
         tags: str | list[str] | None = None,
         folder: str | None = None,
     ) -> None:
-        """Writes the card to `folder` (default: `args.output_dir`), see [`~rss_hf.model_card.write_model_card`]."""
+        """Writes the card to `folder` (default: `args.output_dir`) by [`~rss_hf.hub.model_card.write_model_card`]."""
         if self.is_world_process_zero():
             write_model_card(self, folder or self.args.output_dir, model_name=model_name, license=license, tags=tags)
 

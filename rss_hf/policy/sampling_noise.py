@@ -6,6 +6,11 @@ import torch
 from accelerate import Accelerator
 
 
+def mix_seeds(seed: int, step: int) -> int:
+    """One seed of two numbers, below 2^32 since a CPU generator drops higher bits; that of `seed` 0 is `step`."""
+    return (seed * 2654435761 + step) % 2**32
+
+
 class SeededNoise:
     """
     Uniform noise that is the same for an image however the batch is split over processes and, on a CPU, over
@@ -29,7 +34,7 @@ class SeededNoise:
         """
         if self.step != step:
             self.step = step
-            self.generator.manual_seed((self.seed << 32) + step)
+            self.generator.manual_seed(mix_seeds(self.seed, step))
         numbers = torch.rand(
             self.accelerator.num_processes * batch_size,
             math.prod(grid) * num_samples,

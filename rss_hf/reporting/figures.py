@@ -1,4 +1,4 @@
-"""Label maps as pictures: colours, overlays, sheets that compare, and the curves of a training run."""
+"""Label maps as pictures: colours, overlays, comparison sheets, and the curves of a training run."""
 
 from os import PathLike
 
@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..constants import IGNORE_INDEX
-from ..data.masks import VOC_PALETTE
+from ..data import voc_palette
+
+
+CURVES = {
+    "reward": "reward",
+    "entropy": "entropy (nats)",
+    "eval_mean_iou": "validation mean IoU",
+    "eval_reward": "validation reward",
+}
 
 
 def colorize(mask: np.ndarray | torch.Tensor, palette: ArrayLike) -> Image.Image:
@@ -87,7 +95,7 @@ def comparison_sheet(
 ):
     """
     Writes a PNG with a row for each image, its columns image, reference and prediction, and a legend of the classes
-    that occur.
+    that occur. Without any reference there is no column for them.
 
     Args:
         rows (`list[tuple]`): (image, reference, prediction); image a `PIL.Image.Image`, the others label maps (H, W)
@@ -101,15 +109,19 @@ def comparison_sheet(
     """
     if not rows:
         raise ValueError(f"There is nothing to compare on {path}: give at least one (image, reference, prediction).")
+    titles = ["image", "reference", "prediction"]
+    if all(reference is None for _, reference, _ in rows):
+        titles.remove("reference")
     heights = [image.height / image.width for image, _, _ in rows]
-    figure = Figure(figsize=(9, 3 * sum(heights) + 0.8), layout="constrained")
-    axes = figure.subplots(len(rows), 3, squeeze=False, height_ratios=heights)
-    for axis, title in zip(axes[0], ["image", "reference", "prediction"], strict=True):
+    figure = Figure(figsize=(3 * len(titles), 3 * sum(heights) + 0.8), layout="constrained")
+    axes = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
     labels = set()
-    for (image, *masks), (image_axis, *mask_axes) in zip(rows, axes, strict=True):
-        image_axis.imshow(image.convert("RGB"))
-        for mask, axis in zip(masks, mask_axes, strict=True):
+    for row, row_axes in zip(rows, axes, strict=True):
+        image, *masks = row if len(titles) == 3 else (row[0], row[2])
+        row_axes[0].imshow(image.convert("RGB"))
+        for mask, axis in zip(masks, row_axes[1:], strict=True):
             if mask is not None:
                 picture = colorize(mask, palette)
                 axis.imshow(picture.convert("RGB"), interpolation="nearest")
@@ -125,27 +137,25 @@ def comparison_sheet(
 
 def training_curves(log_history: list[dict[str, float]], path: str | PathLike):
     """
-    Writes a PNG of a run: the mean reward over optimiser steps, below it the entropy of the policy in nats and, where
-    the run was evaluated, the mean IoU of its validation split in [0, 1].
+    Writes a PNG of a run over optimizer steps, one axis for each of [`CURVES`] that was logged: the mean reward, the
+    entropy of the policy in nats, and of the validation split the mean IoU in [0, 1] or the reward.
 
     Args:
-        log_history (`list[dict[str, float]]`): `trainer.state.log_history`: `step` with `reward`, `entropy` or
-            `eval_mean_iou`.
+        log_history (`list[dict[str, float]]`): `trainer.state.log_history`.
         path (`str` or `PathLike`): The file to write.
 
     Raises:
-        ValueError: if none of the three was logged.
+        ValueError: if none of them was logged.
     """
-    titles = {"reward": "reward", "entropy": "entropy (nats)", "eval_mean_iou": "validation mean IoU"}
-    curves = {key: [(logs["step"], logs[key]) for logs in log_history if key in logs] for key in titles}
+    curves = {key: [(logs["step"], logs[key]) for logs in log_history if key in logs] for key in CURVES}
     curves = {key: points for key, points in curves.items() if points}
     if not curves:
-        raise ValueError(f"None of {list(titles)} was logged, so {path} has no curve: train `logging_steps` or more.")
+        raise ValueError(f"None of {list(CURVES)} was logged, so {path} has no curve: train `logging_steps` or more.")
     figure = Figure(figsize=(7, 2.4 * len(curves)), layout="constrained")
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (key, points) in zip(axes, curves.items(), strict=True):
-        axis.plot(*zip(*points, strict=True), marker="o" if key == "eval_mean_iou" else None, markersize=3)
-        axis.set_ylabel(titles[key])
+        axis.plot(*zip(*points, strict=True), marker="o" if key.startswith("eval_") else None, markersize=3)
+        axis.set_ylabel(CURVES[key])
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     figure.align_ylabels(axes)
@@ -156,6 +166,6 @@ def training_curves(log_history: list[dict[str, float]], path: str | PathLike):
 
 def _with_all_labels(palette: ArrayLike) -> np.ndarray:
     """The (256, 3) colours of all 8-bit labels: those of `palette`, then PASCAL VOC's, whose void is cream."""
-    colours = np.array(VOC_PALETTE, np.uint8)
+    colours = np.array(voc_palette(), np.uint8)
     colours[: len(palette)] = palette
     return colours

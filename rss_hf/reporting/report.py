@@ -1,41 +1,53 @@
 """What a run leaves behind for people: a table of scores, a sheet of predictions, the curves of its training."""
 
 import math
+from itertools import islice
 from pathlib import Path
 
+import pandas as pd
 import torch
+from transformers import Trainer
 
 from ..data import SegmentationData
+from ..data.rows import open_row
 from ..evaluation.predict import predict_maps
-from ..reporting.figures import comparison_sheet, training_curves
-from ..training.segmentation_trainer import SegmentationTrainer
+from .figures import comparison_sheet, training_curves
+
+
+def percent(score: float) -> str:
+    """A score in [0, 1] in percent, with two digits after the point; "-" where it is NaN: a class does not occur."""
+    return "-" if math.isnan(score) else f"{100 * score:.2f}"
 
 
 def score_table(scores: dict[str, float], class_names: list[str]) -> str:
     """
-    The scores in [0, 1] of [`~rss_hf.metrics.segmentation_scores`] as lines of text, in percent: one a class, then the
-    means. A class that is absent has none: "-".
+    What an evaluation measured as lines of text, the names of `scores` being without `eval_`. With labels: the scores
+    of [`~rss_hf.evaluation.metrics.segmentation_scores`], in percent, one line a class, then the means. Without: the
+    rewards, in their own units.
     """
-
-    def percent(name: str) -> str:
-        return "-" if math.isnan(scores[name]) else f"{100 * scores[name]:.2f}"
-
-    rows = [("class", "IoU", "accuracy")]
-    rows += [(name, percent(f"iou_{name}"), percent(f"accuracy_{name}")) for name in class_names]
-    rows += [("mean", percent("mean_iou"), percent("mean_accuracy")), ("overall", "", percent("overall_accuracy"))]
-    width = max(len(name) for name, _, _ in rows)
-    return "\n".join(f"{name:<{width}}  {iou:>6}  {accuracy:>8}" for name, iou, accuracy in rows)
+    if "mean_iou" in scores:
+        names = [*class_names, "mean", "overall"]
+        iou = [percent(scores[f"iou_{name}"]) for name in class_names]
+        accuracy = [percent(scores[f"accuracy_{name}"]) for name in class_names]
+        iou += [percent(scores["mean_iou"]), ""]
+        accuracy += [percent(scores["mean_accuracy"]), percent(scores["overall_accuracy"])]
+        columns = {"IoU": iou, "accuracy": accuracy}
+    else:
+        rewards = {name.removeprefix("reward/"): value for name, value in scores.items() if "reward/" in name}
+        names = [*rewards, "weighted sum"]
+        columns = {"reward": [f"{value:.4f}" for value in [*rewards.values(), scores["reward"]]]}
+    return pd.DataFrame(columns, index=names).rename_axis(columns="class" if "IoU" in columns else "").to_string()
 
 
 @torch.no_grad()
-def write_report(trainer: SegmentationTrainer, data: SegmentationData, metrics: dict, num_images: int = 6) -> str:
+def write_report(trainer: Trainer, data: SegmentationData, metrics: dict[str, float], num_images: int = 6) -> str:
     """
     Writes `comparison.png` (the first `num_images` of the validation split) and `training_curves.png` to the output
     folder of a run.
 
     Args:
-        trainer (`SegmentationTrainer`): after training.
-        data (`SegmentationData`): what it was trained on.
+        trainer ([`SegmentationTrainer`]): after training.
+        data ([`SegmentationData`]): what it was trained on, with masks or without.
         metrics (`dict[str, float]`): what `trainer.evaluate()` returned.
         num_images (`int`, *optional*, defaults to 6): rows of the sheet.
 
@@ -45,12 +57,12 @@ def write_report(trainer: SegmentationTrainer, data: SegmentationData, metrics: 
     output_dir = Path(trainer.args.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
     rows = []
-    for row, example in zip(data.validation, trainer.eval_dataset, strict=False):
-        if len(rows) == num_images:
-            break
+    pairs = zip(data.validation, trainer.eval_dataset, strict=False)
+    for index, (row, example) in enumerate(islice(pairs, num_images)):
+        image, reference = open_row(row, f"validation row {index}", data.mask_palette)
         pixel_values = example["pixel_values"][None].to(trainer.args.device)
-        (prediction,) = predict_maps(model, pixel_values, [example["labels"].shape])
-        rows.append((row["image"].convert("RGB"), example["labels"].numpy(), prediction.cpu().numpy()))
+        (prediction,) = predict_maps(model, pixel_values, [(image.height, image.width)])
+        rows.append((image, reference, prediction.cpu()))
     comparison_sheet(rows, data.palette, data.class_names, output_dir / "comparison.png")
     training_curves(trainer.state.log_history, output_dir / "training_curves.png")
     scores = {name.removeprefix("eval_"): value for name, value in metrics.items()}

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Sampler
 
 from ..advantages import AdvantageEstimator
+from ..policy import mix_seeds
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class RepeatSampler(Sampler[int]):
         return self.num_rows // self.chunk_size * self.chunk_size * self.repeats
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed((self.seed << 32) + self.epoch)
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
         order = torch.randperm(self.num_rows, generator=generator)
         chunks = order[: self.num_rows // self.chunk_size * self.chunk_size].view(-1, 1, self.chunk_size)
         yield from chunks.expand(-1, self.repeats, -1).flatten().tolist()

@@ -47,7 +47,8 @@ class RSSTrainer(SegmentationTrainer):
     >>> def little_background(predictions, references=None, **columns):
     ...     return (predictions != 0).float().mean((1, 2))
 
-    >>> trainer = RSSTrainer("nvidia/mit-b0", RSSConfig("out"), reward_funcs=little_background, train_dataset=rows)
+    >>> args = RSSConfig("out", model_init_kwargs={"num_labels": 5})
+    >>> trainer = RSSTrainer("nvidia/mit-b0", args, reward_funcs=little_background, train_dataset=rows)
     >>> trainer.train()
     ```
     """
@@ -93,7 +94,8 @@ class RSSTrainer(SegmentationTrainer):
         batch = RewardBatch(inputs, self.ignore_index)
         policy = PixelPolicy(outputs.logits, self.action_grid(batch))
         rollout = self.rollouts.current(self.state.global_step) or self.rollouts.store(self.roll_out(policy, batch))
-        loss = policy_gradient_loss(policy, rollout) - self.entropy_bonus(policy)
+        bonus = self.entropy_bonus(policy)
+        loss = policy_gradient_loss(policy, rollout) - bonus
         return (loss, outputs) if return_outputs else loss
 
     @torch.no_grad()

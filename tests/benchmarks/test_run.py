@@ -1,86 +1,106 @@
-"""The benchmark's tables say what its records hold, and every method of it is one that scripts/train.py takes."""
+"""Which runs are still to be made, and what is written down of one."""
 
 import json
-import sys
-from pathlib import Path
 
+import plan
 import pytest
-import yaml
-
-from rss_hf import RSSConfig
+import record
 
 
-ROOT = Path(__file__).parents[2]
-pd = pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
-sys.path.append(str(ROOT / "benchmarks"))
+pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
 
 import run as benchmark  # noqa: E402
-import tables as benchmark_tables  # noqa: E402
 
 
-def write_run(folder, method, seed, score, learning_rate=1e-3):
-    record = {"data": "shapes", "method": method, "seed": seed, "steps": 2, "val_mean_iou": score, "seconds": 7.4}
-    record |= {"val_mean_accuracy": score, "val_overall_accuracy": score, "num_samples": None, "reward_queries": 0}
-    record["scales"] = None
-    if method != "cross-entropy":
-        record |= {"num_samples": 4, "scales": [8, 4], "reward_queries": 1000}
-    record["learning_rate"] = learning_rate
-    record["curve"] = [[1, score / 2], [2, score]]
-    (folder / f"{method}-{seed}-{learning_rate}.json").write_text(json.dumps(record))
-
-
-def test_tables_are_written_between_their_marks(tmp_path, monkeypatch):
-    page, runs = tmp_path / "results.md", tmp_path / "runs"
-    runs.mkdir()
-    monkeypatch.setattr(benchmark_tables, "PAGE", page)
-    monkeypatch.setattr(benchmark_tables, "RESULTS", tmp_path)
-    monkeypatch.setattr(benchmark_tables, "RUNS", runs)
-    page.write_text("before\n<!-- convergence shapes -->\nold\n<!-- end -->\nbetween <!-- end -->\n")
-    for method, seed, score in (("cross-entropy", 0, 0.5), ("image-level", 0, 0.5), ("image-level", 1, 0.6)):
-        write_run(runs, method, seed, score)
-    write_run(runs, "cross-entropy", 0, 0.25, learning_rate=1e-2)
-    benchmark_tables.write_tables({"convergence": ["image-level", "cross-entropy", "pixel-level"], "other": ["K=2"]})
-    text = page.read_text()
-    assert text.startswith("before\n<!-- convergence shapes -->\n| method") and "old" not in text
-    assert text.endswith("|\n<!-- end -->\nbetween <!-- end -->\n")
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
-    assert [row[0] for row in rows] == ["method", rows[1][0], "image-level", "cross-entropy", "cross-entropy"]
-    cells = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
-    assert [cells[0][name] for name in ("K", "strides", "reward queries", "mIoU")] == ["4", "8, 4", "1000", "0.550"]
-    assert [cells[0][name] for name in ("seeds", "learning_rate")] == ["2", "0.001"]
-    assert [cells[0][name] for name in ("lowest", "highest", "over cross-entropy")] == ["0.500", "0.600", "1.100"]
-    assert [cells[1][name] for name in ("K", "strides", "reward queries", "over cross-entropy")] == [
-        "",
-        "",
-        "0",
-        "1.000",
+SUITE = {
+    "rows": [
+        {"data": "shapes", "method": "cross-entropy", "learning_rate": 5e-4},
+        {"data": "shapes", "method": "default"},
+        {"data": "camvid", "method": "default"},
+        {"data": "shapes", "method": "a method that is gone"},
     ]
-    assert [cells[2][name] for name in ("learning_rate", "mIoU", "over cross-entropy")] == ["0.01", "0.250", "0.500"]
-    assert (tmp_path / "convergence-shapes.png").stat().st_size > 1000
+}
 
 
-def test_curves_are_drawn_over_steps_or_queries(tmp_path):
-    """Steps 1 and 2 of 2; 1000 queries in all for the reward, none for cross-entropy."""
-    write_run(tmp_path, "cross-entropy", 0, 0.5)
-    write_run(tmp_path, "image-level", 0, 0.6)
-    runs = pd.DataFrame([json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))])
-    drawn = {}
-    for over in ("step", "reward queries"):
-        figure = benchmark_tables.plot_curves(runs, ["cross-entropy", "image-level"], "", tmp_path / "plot.png", over)
-        drawn[over] = [tuple(map(list, line.get_data())) for line in figure.axes[0].lines]
-    assert drawn["step"] == [([1, 2], [0.25, 0.5]), ([1, 2], [0.3, 0.6])]
-    assert drawn["reward queries"][0][1] == [0.5, 0.5] and drawn["reward queries"][1] == ([500, 1000], [0.3, 0.6])
-    assert (tmp_path / "plot.png").stat().st_size > 1000
+@pytest.fixture
+def records(tmp_path, monkeypatch):
+    """An empty folder of records, and a suite of one table."""
+    monkeypatch.setattr(record, "RECORDS", tmp_path)
+    monkeypatch.setitem(plan.SUITES, "test", SUITE)
+    return tmp_path
 
 
-@pytest.mark.parametrize("method", benchmark.METHODS)
-def test_every_method_is_a_configuration(method, tmp_path):
-    for data in benchmark.DATA.values():
-        recipe = yaml.safe_load((ROOT / "configs" / f"{data['config']}.yaml").read_text())
-        options = recipe | data | benchmark.METHODS[method]
-        known = {name: value for name, value in options.items() if name in RSSConfig.__dataclass_fields__}
-        RSSConfig(**known | {"output_dir": str(tmp_path), "use_cpu": True})
+def missing(**options):
+    return benchmark.missing_runs(benchmark.BenchmarkArguments(suite="test", **options))
 
 
-def test_every_suite_names_methods():
-    assert {method for methods in benchmark.SUITES.values() for method in methods} == set(benchmark.METHODS)
+def test_rows_that_can_be_measured_are(records):
+    runs = missing(seeds=[0, 1])
+    assert [(run.data, run.method, run.configuration["seed"]) for run in runs] == [
+        ("shapes", "cross-entropy", 0),
+        ("shapes", "default", 0),
+        ("camvid", "default", 0),
+        ("shapes", "cross-entropy", 1),
+        ("shapes", "default", 1),
+        ("camvid", "default", 1),
+    ]
+    assert [run.configuration["learning_rate"] for run in runs[:2]] == [5e-4, 1e-3]
+    assert [run.data for run in missing(data=["camvid"])] == ["camvid"]
+    assert [run.method for run in missing(methods=["cross-entropy"])] == ["cross-entropy"]
+    with pytest.raises(ValueError, match="has no rows"):
+        missing(methods=["REINFORCE"])
+
+
+def test_a_run_is_known_by_its_configuration(records, monkeypatch):
+    first, second = missing(data=["shapes"])
+    line = benchmark.make_record(first, STATE, RESULTS)
+    record.append_record(record.records_of("shapes"), json.loads(json.dumps(line)))
+    assert missing(data=["shapes"]) == [second]
+    monkeypatch.setitem(plan.METHODS, "another name", plan.METHODS["cross-entropy"])
+    monkeypatch.setitem(plan.METHODS, "cross-entropy", {"objective": "cross_entropy", "weight_decay": 0.5})
+    changed, *_ = missing(data=["shapes"])
+    assert (changed.method, changed.configuration["weight_decay"]) == ("cross-entropy", 0.5)
+    assert changed.output_dir != first.output_dir  # so that it does not resume from the old one's checkpoints
+    monkeypatch.setitem(SUITE["rows"][0], "method", "another name")
+    assert missing(data=["shapes"]) == [second]
+
+
+def test_a_record_without_configuration_keeps_no_run_from_being_made(records, new_record):
+    record.append_record(record.records_of("shapes"), new_record("cross-entropy", 0, 0.5, learning_rate=5e-4))
+    assert [run.method for run in missing(data=["shapes"])] == ["cross-entropy", "default"]
+
+
+STATE = {
+    "global_step": 2,
+    "log_history": [{"step": 1, "eval_mean_iou": 0.25}, {"step": 1, "loss": 3.0}, {"step": 2, "eval_mean_iou": 0.5}],
+}
+RESULTS = {"reward_calls": 8192.0, "train_runtime": 7.5, "eval_mean_iou": 0.5, "eval_mean_accuracy": 0.6}
+RESULTS |= {"eval_overall_accuracy": 0.7, "eval_loss": 1.0}
+
+
+def test_a_record_holds_the_whole_configuration(records):
+    labels, reward, elsewhere = missing()
+    line = benchmark.make_record(reward, STATE, RESULTS)
+    assert line["configuration"] == reward.configuration and line["configuration"]["num_samples"] == 128
+    assert line["configuration"]["per_device_train_batch_size"] == 32
+    assert [line["reward_funcs"], line["num_samples"], line["strides"]] == [["batch_log_iou"], 128, [2]]
+    assert line["scores"] == {"mean_iou": 0.5, "mean_accuracy": 0.6, "overall_accuracy": 0.7}
+    assert [line["steps"], line["reward_calls"], line["seconds"]] == [2, 8192.0, 7.5]
+    assert line["curve"] == [[1, 0.25], [2, 0.5]]
+    assert line["command"] == "python benchmarks/run.py --suite test --data shapes --methods default --seeds 0"
+    line = benchmark.make_record(labels, STATE, {**RESULTS, "reward_calls": 0})
+    assert line["reward_funcs"] is line["num_samples"] is line["strides"] is None
+    assert elsewhere.command.endswith("--data camvid --methods default --seeds 0 --camvid FOLDER_OR_ID")
+
+
+def test_places_are_this_machines(records, monkeypatch):
+    options = plan.configuration({"data": "voc-frozen", "method": "default"})
+    asked = []
+    monkeypatch.setattr(benchmark, "make_upernet", lambda *arguments: asked.append(arguments) or "outputs/upernet")
+    args = benchmark.BenchmarkArguments(suite="test", voc="here", encoder_weights="weights")
+    places = benchmark.find_places(options, args)
+    assert places == {"dataset_name": "here", "model_name_or_path": "outputs/upernet"}
+    assert asked == [("weights", 21)]
+    with pytest.raises(ValueError, match="--voc FOLDER_OR_ID"):
+        benchmark.find_places(options, benchmark.BenchmarkArguments(suite="test"))
+    assert benchmark.find_places(plan.configuration({"data": "shapes", "method": "default"}), args) == {}

@@ -1,8 +1,3 @@
-import runpy
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +6,10 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
 
+from rss_hf.cli import predict as command
 from rss_hf.data import open_image, voc_palette
 from rss_hf.evaluation.predict import predict_maps
 from rss_hf.reporting.figures import overlay
-
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "predict.py"
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +25,13 @@ def model_dir(tmp_path_factory):
 
 
 @pytest.fixture
-def predict(model_dir, monkeypatch):
-    """Runs the script on the CPU, also where there is a GPU, whose convolutions round differently."""
+def predict(model_dir):
+    """Runs the command on the CPU, also where there is a GPU, whose convolutions round differently."""
     AcceleratorState._reset_state(reset_partial_state=True)
     PartialState(cpu=True)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--model", str(model_dir), *map(str, arguments)])
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+        command.main(["--model", str(model_dir), *map(str, arguments)])
 
     yield run
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -123,9 +115,3 @@ def test_nothing_is_overwritten_by_another_result(predict, tmp_path):
     with pytest.raises(ValueError, match="a.png would be written for 2 of the images"):
         predict("--input", tmp_path, "--output_dir", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_the_scripts_never_import_the_library_that_one_of_them_is_named_after():
-    """A running script's folder comes first in sys.path: `import evaluate` would find scripts/evaluate.py."""
-    code = "import sys, rss_hf, rss_hf.report, rss_hf.cli; sys.exit('evaluate' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parents[1]).returncode == 0

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.demo_server import NAMES, model_folder, photo, predicted, server
+from helpers.demo_server import NAMES, model_folder, photo, predict, server
 from PIL import Image
 
 
@@ -30,7 +30,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def page(browser):
-    """The demo, with all requests that leave this machine."""
+    """The page; `elsewhere` lists its requests that leave this machine."""
     page, page.elsewhere = browser.new_page(), []
     page.on("request", lambda request: page.elsewhere.append(request.url) if away(request.url) else None)
     page.goto(server().url)
@@ -45,8 +45,9 @@ def away(url: str) -> bool:
 
 def test_an_image_is_segmented_and_its_mask_downloaded(page, tmp_path):
     photo(size=(61, 40)).save(tmp_path / "photo.png")
-    expected = predicted(model_folder(), tmp_path / "photo.png", tmp_path / "out")
-    present = {NAMES[i] for i in np.unique(Image.open(tmp_path / "out" / "photo.png"))}
+    predict(model_folder(), tmp_path / "photo.png", tmp_path / "out")
+    expected = tmp_path / "out" / "photo.png"
+    present = {NAMES[i] for i in np.unique(Image.open(expected))}
     assert "tiny" in page.inner_text("#about") and str(model_folder().parent) not in page.content()
     page.set_input_files("#image input[type=file]", tmp_path / "photo.png")
     page.wait_for_selector("#overlay .legend-item")
@@ -57,7 +58,7 @@ def test_an_image_is_segmented_and_its_mask_downloaded(page, tmp_path):
     assert all(pictures.nth(i).evaluate(size) == [61, 40] for i in range(pictures.count()))
     with page.expect_download() as download:
         page.click("#download")
-    assert download.value.path().read_bytes() == expected
+    assert download.value.path().read_bytes() == expected.read_bytes()
     assert page.elsewhere == []
 
 

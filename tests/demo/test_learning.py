@@ -1,14 +1,16 @@
 """How the demo shows learning: the maps, rewards and advantages are training's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from helpers.demo_server import model_folder, photo
+from helpers.demo_server import NAMES, model_folder, photo
 from PIL import Image
 
 from rss_hf import mean_iou
-from rss_hf.advantages.leave_one_out import leave_one_out, pairwise_spatial_difference
-from rss_hf.data import VOID
+from rss_hf.advantages import leave_one_out, pairwise_spatial_difference
+from rss_hf.constants import IGNORE_INDEX
 from rss_hf.demo.images import Refusal
 from rss_hf.demo.learning import draw, open_reference, pair_pictures, pair_text
 from rss_hf.demo.models import load
@@ -16,7 +18,7 @@ from rss_hf.demo.segment import segment
 
 
 REFERENCE = np.random.default_rng(1).integers(0, 4, (44, 60), dtype=np.uint8)
-REFERENCE[:5] = VOID
+REFERENCE[:5] = IGNORE_INDEX
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +34,13 @@ def test_rewards_and_advantages_are_those_of_training(loaded):
     assert drawn.rewards == pytest.approx(rewards.tolist(), abs=1e-6)
     advantages = leave_one_out(rewards.view(6, 1, 1, 1)).flatten()
     assert drawn.advantages == pytest.approx(advantages.tolist(), abs=1e-6)
-    pairs = draw(loaded, photo(), REFERENCE, 6, 4, "mean_iou", "psd", 3)
+    pairs = draw(loaded, photo(), REFERENCE, 6, 4, "mean_iou", "pairwise_spatial_difference", 3)
     assert torch.equal(pairs.actions, drawn.actions)
     advantages = pairwise_spatial_difference(rewards.view(6, 1, 1, 1), drawn.actions[:, None]).flatten()
     assert pairs.advantages == pytest.approx(advantages.tolist(), abs=1e-6)
 
 
-def test_a_pixel_level_reward_is_told_by_its_mean(loaded):
+def test_a_pixel_level_reward_is_given_by_its_mean(loaded):
     drawn = draw(loaded, photo(), REFERENCE, 4, 2, "pixel_match", "leave_one_out", 0)
     assert drawn.grid == (32, 32)
     assert all(0 < reward < 1 for reward in drawn.rewards)
@@ -55,22 +57,32 @@ def test_a_pair_is_shown_where_it_differs(loaded):
     text = pair_text(drawn, 0, 1, "mean_iou")
     assert f"differ at {(drawn.actions[0] != drawn.actions[1]).sum()} of 64 sites" in text
     better = 1 + int(drawn.rewards[1] > drawn.rewards[0])
-    assert f"what map {better} chose becomes more likely" in text
-    assert pair_text(drawn, 1, 1, "mean_iou").endswith("This pair teaches nothing.")
+    assert f"the classes of map {better} become more likely" in text
+    assert pair_text(drawn, 1, 1, "mean_iou").endswith("This pair changes nothing.")
 
 
-def test_references_fit_the_image_and_the_classes(tmp_path):
-    def reference(pixels, num_classes=4):
+def test_references_fit_the_image_and_the_classes(loaded, tmp_path):
+    def reference(pixels, model=loaded):
         Image.fromarray(pixels).save(tmp_path / "mask.png")
-        return open_reference(str(tmp_path / "mask.png"), photo(), num_classes)
+        return open_reference(str(tmp_path / "mask.png"), photo(), model)
 
     assert np.array_equal(reference(REFERENCE), REFERENCE)
+    three_classes = replace(loaded, class_names=NAMES[:3])
     with pytest.raises(Refusal, match=r"Reference: 1 mask ids without a class, \[3\]"):
-        reference(REFERENCE, num_classes=3)
+        reference(REFERENCE, three_classes)
+    ignored = np.where(REFERENCE == 3, IGNORE_INDEX, REFERENCE)
+    assert np.array_equal(reference(REFERENCE, replace(three_classes, ignore_index=3)), ignored)
     with pytest.raises(Refusal, match="60 x 44 pixels and the mask 60 x 43"):
         reference(REFERENCE[1:])
-    with pytest.raises(Refusal, match=r"void \(255\) everywhere"):
-        reference(np.full_like(REFERENCE, VOID))
+    with pytest.raises(Refusal, match="no pixel of a class"):
+        reference(np.full_like(REFERENCE, IGNORE_INDEX))
+
+
+def test_a_reference_is_turned_as_its_exif_tag_says(loaded, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    Image.fromarray(np.rot90(REFERENCE).copy()).save(tmp_path / "mask.png", exif=exif)
+    assert np.array_equal(open_reference(str(tmp_path / "mask.png"), photo(), loaded), REFERENCE)
 
 
 def test_segmenting_is_bounded(loaded):
@@ -79,9 +91,9 @@ def test_segmenting_is_bounded(loaded):
     assert 0 <= result.entropy.min() <= result.entropy.max() <= np.log(4) + 1e-5
     assert sum(area["pixels"] for area in result.areas) == 44 * 60
     assert sum(area["fraction"] for area in result.areas) == pytest.approx(1)
-    many = loaded.__class__("many", True, loaded.model, loaded.processor, ["x"] * 200, None)
+    many = replace(loaded, class_names=["x"] * 200)
     with pytest.raises(Refusal, match="4.2 million pixels; maps are drawn of images with up to 4 million"):
-        draw(loaded, Image.new("RGB", (2100, 2000)), REFERENCE, 2, 8, "mean_iou", "psd", 0)
+        draw(loaded, Image.new("RGB", (2100, 2000)), REFERENCE, 2, 8, "mean_iou", "pairwise_spatial_difference", 0)
     with pytest.raises(Refusal, match="2.0 million pixels; with 200 classes up to 1.3 million are accepted"):
         segment(many, Image.new("RGB", (2000, 1000)))
     loaded.processor.size["height"] = 2048

@@ -24,7 +24,7 @@ def loads(monkeypatch):
             assert loads.gates[name].wait(20)
         if name in loads.broken:
             raise Refusal(f"{name} is broken.")
-        return Loaded(name, False, None, None, [], None)
+        return Loaded(name, False, None, None, [], 255, None)
 
     monkeypatch.setattr(models, "load", load)
     return loads
@@ -100,6 +100,7 @@ def test_folders_are_for_visitors_of_this_machine(tmp_path, monkeypatch):
     (tmp_path / "org" / "tiny" / "trainer_state.json").write_text('{"global_step": 150}')
     loaded = load("org/tiny", local=True, trusted=False)
     assert (loaded.title, loaded.is_local, loaded.class_names, loaded.steps) == ("tiny", True, NAMES, 150)
+    assert loaded.ignore_index == 255
     assert load("org/tiny", local=False, trusted=True).title == "tiny"
     monkeypatch.setattr(models, "download", lambda *arguments: arguments)
     with pytest.raises(Refusal, match="The model 'org/tiny' cannot be loaded"):
@@ -125,12 +126,18 @@ def test_models_of_unheard_of_size_are_refused_before_they_are_made():
     processor = SimpleNamespace(size={"height": 64, "width": 64, "shortest_edge": None})
     check_bounds(RSSSegformerConfig(num_labels=255), processor)
     for config, size, message in [
-        (SegformerConfig(num_labels=256), 64, "256 classes; up to 255"),
         (SegformerConfig(num_labels=2), 4096, "4096 pixels a side; up to 2048"),
         (SegformerConfig(num_labels=2, decoder_hidden_size=100_000), 64, "million parameters, too many"),
     ]:
         with pytest.raises(Refusal, match=message):
             check_bounds(config, SimpleNamespace(size={"height": size, "width": 64}))
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_more_classes_than_a_mask_can_name_are_refused(tmp_path, trusted):
+    save_model(tmp_path, names=[f"class {i}" for i in range(256)])
+    with pytest.raises(Refusal, match="The model has 256 classes; up to 255 fit a mask."):
+        load(str(tmp_path), local=True, trusted=trusted)
 
 
 def test_class_names_are_different_and_harmless():

@@ -1,4 +1,4 @@
-"""The demo as a process of its own, with a tiny model and a loopback Hub, and what the scripts say of its images."""
+"""The demo as a process of its own, with a tiny model and a loopback Hub."""
 
 import atexit
 import functools
@@ -31,7 +31,7 @@ class Server:
 
     Attributes:
         url (`str`): the page's address.
-        hub ([`~hub_server.Hub`]): the Hub it knows.
+        hub ([`~helpers.hub_server.Hub`]): the Hub it knows.
         process (`subprocess.Popen`): of the server.
     """
 
@@ -117,9 +117,8 @@ def photo(seed: int = 0, size: tuple[int, int] = (60, 44)) -> Image.Image:
     return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
 
 
-def predicted(model: str | Path, image: Path, folder: Path, *options: str) -> bytes:
-    """The mask file that scripts/predict.py writes for an image."""
-    command = [sys.executable, "scripts/predict.py", "--model", str(model), "--input", str(image)]
+def predict(model: str | Path, images: Path, folder: Path, *options: str):
+    """Writes the masks of an image or a folder of images into `folder`, by scripts/predict.py."""
+    command = [sys.executable, "scripts/predict.py", "--model", str(model), "--input", str(images)]
     command += ["--output_dir", str(folder), *options]
     subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT, cwd=ROOT)
-    return (folder / f"{image.stem}.png").read_bytes()

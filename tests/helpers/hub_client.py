@@ -1,21 +1,41 @@
 """
-What the Hub's clients do in processes of their own: `python hub_client.py FUNCTION ARGUMENT...`.
+What the Hub's clients do in processes of their own: `python hub_client.py FUNCTION ARGUMENT...`, or in a `process`.
 
 The functions import what they need, for `load(..., "without_rss_hf")` runs where rss_hf cannot be imported.
 """
 
 import json
+import multiprocessing
 import os
 import runpy
 import shlex
 import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 from urllib.request import Request, urlopen
 
 
 ROOT = Path(__file__).parents[2]
 MODEL, PLAIN, DATA, VOC = "org/rss-segformer", "org/plain-segformer", "org/shapes-tiny", "shijli/voc2012"
 NAMES = ["background", "circle", "square"]
+
+
+@contextmanager
+def process(environment):
+    """A new interpreter with these variables in its environment, as a function that calls functions in it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=use_one_thread) as pool:
+        with mock.patch.dict(os.environ, environment | {"OMP_NUM_THREADS": "1"}):
+            pool.submit(os.getpid).result()  # starts it
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+
+
+def use_one_thread():
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def image():
@@ -145,7 +165,7 @@ def train(out, recipe):
     os.chdir(out)
     script("train", "--config", recipe)
     source = ["--model", "org/trained", "--model_revision", "tiny", "--dataset_name", DATA, "--class_names", *NAMES]
-    script("evaluate", *source, "--num_workers", 0, "--output_file", "scores.json")
+    script("evaluate_model", *source, "--num_workers", 0, "--output_file", "scores.json")
     exec(re.search(r"```python\n(.*?)```", Path("out/README.md").read_text(), re.DOTALL)[1], loaded := {})
     Path("loaded.txt").write_text(type(loaded["model"]).__name__)
 
@@ -203,14 +223,16 @@ def train_with_faults(out, faults):
 
     from helpers.training import Scenes
 
-    from rss_hf import RSSConfig, RSSTrainer, hub_push
+    from rss_hf import RSSConfig, RSSTrainer
+    from rss_hf.cli.main import main
+    from rss_hf.hub import push
 
     os.chdir(out)
-    hub_push.RETRY_DELAYS = (0.0, 0.0)
     errors = []
     handler = logging.Handler(logging.ERROR)
     handler.emit = lambda record: errors[-1].append(record.getMessage())
-    hub_push.logger.addHandler(handler)
+    push.logger.addHandler(handler)
+    wait = time.sleep
     for index, fault in enumerate(json.loads(faults)):
         set_fault(**fault)
         args = RSSConfig(
@@ -226,19 +248,20 @@ def train_with_faults(out, faults):
             disable_tqdm=True,
         )
         trainer = RSSTrainer(model=tiny_policy(), args=args, train_dataset=Scenes(4))
-        errors.append([])
-        trainer.train()
-        errors.append([])
-        trainer.push_to_hub()
+        with mock.patch("time.sleep", lambda seconds: wait(min(seconds, 0.01))):  # all attempts, without the waits
+            errors.append([])
+            trainer.train()
+            errors.append([])
+            trainer.push_to_hub()
     Path("errors.json").write_text(json.dumps(errors))
     set_fault(kind="none")
     for error in errors[-1]:
-        script("push_to_hub", *shlex.split(error.splitlines()[-1])[2:])
+        program, *arguments = shlex.split(error.splitlines()[-1])
+        assert program == "rss-hf"
+        main(arguments)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    import torch
-
-    torch.set_num_threads(1)
+    sys.path[:1] = [str(ROOT), str(ROOT / "tests")]
+    use_one_thread()
     globals()[sys.argv[1]](*sys.argv[2:])

@@ -141,6 +141,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request: read, fail if a fault says so, route by method and path, answer."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer's body waits 40 ms for the client to acknowledge the headers
     server: Hub
     fault: Fault | None = None
 

@@ -1,4 +1,8 @@
-"""Run by `accelerate launch`: three SGD steps on 8 images a step, shared by the processes; writes weights and logs."""
+"""
+Run by torch's launcher: three SGD steps on 8 images a step, shared by the processes; writes weights and logs.
+
+    python train_parallel.py OUTPUT_DIR ESTIMATOR SCALE_REWARDS NUM_ITERATIONS REWARD ESTIMATOR_SETTINGS
+"""
 
 import json
 import sys
@@ -7,15 +11,12 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from helpers.models import make_tiny_policy
-from helpers.training import CRITIC, Scenes, logged, train, weights
+from helpers.training import Scenes, logged, train, weights
 
 
 if __name__ == "__main__":
-    output_dir = Path(sys.argv[1])
-    processes = PartialState().num_processes
-    options = {"credit": sys.argv[2], "advantage_normalization": "batch"}  # SyncAN: over both processes
-    if sys.argv[2] == "critic":
-        options = CRITIC | {"expected_iou_coef": 1.0, "critic_reach": [1.0, 2.0], "exploration_coef": 1.0}
+    output_dir, name, scale_rewards, num_iterations, reward, settings = sys.argv[1:]
+    processes = PartialState(cpu=True).num_processes
     trainer = train(
         make_tiny_policy(),
         output_dir,
@@ -24,13 +25,16 @@ if __name__ == "__main__":
         optim="sgd",
         learning_rate=1.0,
         max_grad_norm=0.0,
-        **options,
-        num_iterations=int(sys.argv[3]),
-        reward_funcs=[sys.argv[4]],
-        logging_steps=int(sys.argv[3]),  # a log for each draw
+        advantage_estimator=name,
+        scale_rewards=scale_rewards,
+        num_iterations=int(num_iterations),
+        reward_funcs=[reward],
+        estimator=json.loads(settings),
+        logging_steps=int(num_iterations),  # a log for each draw
     )
     scores = trainer.evaluate()
     if trainer.is_world_process_zero():
-        torch.save(weights(trainer), output_dir / "weights.pt")
-        logs = logged(trainer, "reward", "reward_std", "entropy", "frac_zero_std", "reward_queries")
-        (output_dir / "logs.json").write_text(json.dumps({"logs": logs, "miou": scores["eval_mean_iou"]}))
+        torch.save(weights(trainer), Path(output_dir, "weights.pt"))
+        logs = logged(trainer, "reward", "reward_std", "entropy", "frac_zero_std", "reward_calls")
+        record = {"logs": logs, "miou": scores["eval_mean_iou"], "world_size": trainer.args.world_size}
+        Path(output_dir, "logs.json").write_text(json.dumps(record))

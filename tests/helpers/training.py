@@ -1,6 +1,8 @@
 """Scenes of stripes, and short training runs on them."""
 
+import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils.data import Dataset
 
 from rss_hf import RSSConfig, RSSTrainer
@@ -33,7 +35,9 @@ class Scenes(Dataset):
         return dict(self.rows[i])
 
 
-def train(model, output_dir, scenes=None, reward_funcs=None, resume=None, trainer_class=RSSTrainer, **kwargs):
+def train(
+    model, output_dir, scenes=None, reward_funcs=None, resume=None, trainer_class=RSSTrainer, estimator=None, **kwargs
+):
     settings = {
         "max_steps": 3,
         "per_device_train_batch_size": 8,
@@ -44,7 +48,9 @@ def train(model, output_dir, scenes=None, reward_funcs=None, resume=None, traine
         "save_strategy": "no",
         "lr_scheduler_type": "constant",
     }
-    args = RSSConfig(output_dir=str(output_dir), use_cpu=True, **(settings | kwargs))
+    args = RSSConfig(
+        output_dir=str(output_dir), use_cpu=True, advantage_estimator_kwargs=estimator, **(settings | kwargs)
+    )
     scenes = scenes or Scenes()
     options = {} if reward_funcs is None else {"reward_funcs": reward_funcs}
     trainer = trainer_class(model=model, args=args, train_dataset=scenes, eval_dataset=scenes, **options)
@@ -60,4 +66,29 @@ def weights(trainer):
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 
 
-CRITIC = {"credit": "critic", "advantage_normalization": "none", "confidence_coef": 1.0, "entropy_coef": 0.0}
+def estimator_settings(name):
+    """Settings of a run that every advantage estimator works with."""
+    return {"advantage_estimator": name, "scale_rewards": "none", "entropy_coef": 0.0}
+
+
+def constant(predictions, references=None, **columns):
+    """The same number for every map."""
+    return torch.full((len(predictions),), 0.1)
+
+
+def stripes_of_class_one(predictions, references=None, pixel_values=None, **columns):
+    """Looks at the images alone, never at labels."""
+    return ((predictions == 1) == (pixel_values.argmax(1) == 1)).float().mean((1, 2))
+
+
+def assert_no_wait_for_the_device(model, output_dir, reward_funcs, **options):
+    """Fake tensors hold no values: `.item()`, `.cpu()` or a shape that depends on values would raise."""
+    args = RSSConfig(output_dir=str(output_dir), use_cpu=True, **options)
+    trainer = RSSTrainer(model=model, args=args, reward_funcs=reward_funcs, train_dataset=Scenes())
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        inputs = {"pixel_values": torch.randn(4, 3, 32, 32), "labels": torch.zeros(4, 32, 32, dtype=torch.int64)}
+        inputs |= {"image_index": torch.arange(4), "image_positions": torch.zeros(4, 32, 32, dtype=torch.int64)}
+        for trainer.state.global_step in range(2):  # one that draws samples, one that may go on with them
+            trainer.compute_loss(trainer.model, inputs).backward()
+        with pytest.raises(DataDependentOutputException):
+            inputs["labels"].sum().item()

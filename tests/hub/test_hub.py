@@ -2,22 +2,19 @@
 
 import ast
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.hub_client import DATA, MODEL, NAMES, PLAIN
+from helpers import hub_client
+from helpers.hub_client import DATA, MODEL, NAMES, PLAIN, ROOT
 from helpers.hub_server import Hub
 from huggingface_hub import ModelCard
 
 from rss_hf.data import VOC_CLASS_NAMES, voc_palette
 
 
-TESTS = Path(__file__).parent
 CODE = ["configuration_rss_segformer.py", "modeling_rss_segformer.py"]
 NEEDED_TO_LOAD = ["README.md", "config.json", *CODE, "model.safetensors", "preprocessor_config.json"]
 
@@ -29,24 +26,18 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def client(hub, tmp_path_factory):
-    """A function that calls one of `hub_client` in a new process, with a cache of its own."""
-
-    def call(function, *arguments):
-        environment = os.environ | hub.environment(tmp_path_factory.mktemp("cache")) | {"OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(TESTS / "hub_client.py"), function, *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
-        assert result.returncode == 0, result.stderr[-3000:]
-        return result
-
-    return call
+def pushed(hub, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    with hub_client.process(hub.environment(tmp_path_factory.mktemp("cache"))) as call:
+        call(hub_client.push, out)
+    return out
 
 
 @pytest.fixture(scope="module")
-def pushed(hub, client, tmp_path_factory):
-    out = tmp_path_factory.mktemp("out")
-    client("push", out)
-    return out
+def client(hub, tmp_path_factory):
+    """A function that calls those of `hub_client` in a process that has pushed nothing, with a cache of its own."""
+    with hub_client.process(hub.environment(tmp_path_factory.mktemp("cache"))) as call:
+        yield call
 
 
 def files(hub, repo, branch="main"):
@@ -63,7 +54,7 @@ def test_a_push_carries_all_that_loading_needs(hub, pushed):
 
 def test_the_code_that_travels_imports_nothing_of_rss_hf_but_itself():
     for name in CODE:
-        for node in ast.walk(ast.parse((TESTS.parent / "rss_hf" / name).read_text())):
+        for node in ast.walk(ast.parse((ROOT / "rss_hf" / name).read_text())):
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 0 or f"{node.module}.py" in CODE, ast.unparse(node)
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -71,8 +62,12 @@ def test_the_code_that_travels_imports_nothing_of_rss_hf_but_itself():
 
 
 @pytest.mark.parametrize("where", ["with_rss_hf", "without_rss_hf"])
-def test_every_way_of_loading_gives_the_pushed_logits(client, pushed, where):
-    client("load", pushed, where)
+def test_every_way_of_loading_gives_the_pushed_logits(hub, client, pushed, where, tmp_path):
+    if where == "with_rss_hf":
+        client(hub_client.load, pushed, where)
+    else:
+        with hub_client.process(hub.environment(tmp_path)) as call:
+            call(hub_client.load, pushed, where)
     expected = torch.load(pushed / "pushed.pt")
     logits = torch.load(pushed / f"{where}.pt")
     assert sorted(logits) == ["AutoModel", "AutoModelForSemanticSegmentation", "pipeline", "plain"]
@@ -115,9 +110,8 @@ logging_steps: 1
 per_device_train_batch_size: 4
 num_samples: 4
 reward_funcs: [running_log_iou]
-credit: critic
-advantage_normalization: none
-confidence_coef: 1
+advantage_estimator: score_posterior
+scale_rewards: none
 use_cpu: true
 push_to_hub: true
 hub_model_id: org/trained
@@ -125,7 +119,7 @@ hub_strategy: checkpoint
 hub_revision: tiny
 """
     )
-    client("train", tmp_path, recipe)
+    client(hub_client.train, tmp_path, recipe)
     there = files(hub, "org/trained", "tiny")
     out = tmp_path / "out"
     local = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
@@ -133,7 +127,7 @@ hub_revision: tiny
     assert {name: content for name, content in there.items() if "/" not in name} == {".gitattributes": b""} | local
     assert {*NEEDED_TO_LOAD, "training_curves.png", "comparison.png"} <= set(local)
     last = {path.name: path.read_bytes() for path in (out / "checkpoint-4").iterdir()}
-    only_to_resume = {"optimizer.pt", "running_counts.safetensors", "map_memory.safetensors", "trainer_state.json"}
+    only_to_resume = {"optimizer.pt", "estimator_state.safetensors", "reward_state.safetensors", "trainer_state.json"}
     assert only_to_resume | {*NEEDED_TO_LOAD} <= set(last)
     assert {path: content for path, content in there.items() if path.startswith("last-checkpoint/")} == {
         f"last-checkpoint/{name}": content for name, content in last.items() if name != "training_args.bin"
@@ -152,7 +146,7 @@ hub_revision: tiny
 
 @pytest.mark.parametrize("recipe", ["voc_image_level.yaml", "voc_pixel_level.yaml"])
 def test_a_recipe_for_the_real_hub_runs_dry(client, tmp_path, recipe):
-    client("dry_run", tmp_path, recipe)
+    client(hub_client.dry_run, tmp_path, recipe)
     out = tmp_path / "outputs" / recipe.removesuffix(".yaml")
     assert 0 <= json.loads((out / "all_results.json").read_text())["eval_mean_iou"] <= 1
     history = json.loads((out / "trainer_state.json").read_text())["log_history"]
@@ -174,7 +168,7 @@ FAULTS = [
 
 
 def test_no_fault_of_the_hub_stops_training_or_damages_a_checkpoint(hub, client, tmp_path):
-    client("train_with_faults", tmp_path, json.dumps(FAULTS))
+    client(hub_client.train_with_faults, tmp_path, json.dumps(FAULTS))
     errors = json.loads((tmp_path / "errors.json").read_text())
     for index in range(len(FAULTS)):
         out = tmp_path / f"faulty-{index}"
@@ -189,7 +183,7 @@ def test_no_fault_of_the_hub_stops_training_or_damages_a_checkpoint(hub, client,
     assert len(after_training) == len(at_the_end) == 3
     folders = ["faulty-8/checkpoint-1", "faulty-8/checkpoint-2", "faulty-8"]
     commands = [
-        f"python scripts/push_to_hub.py --folder {folder} --repo_id org/faulty-8"
+        f"rss-hf push --folder {folder} --repo_id org/faulty-8"
         + (f" --path_in_repo {Path(folder).name}" if "/" in folder else "")
         for folder in folders
     ]
@@ -198,5 +192,5 @@ def test_no_fault_of_the_hub_stops_training_or_damages_a_checkpoint(hub, client,
 
 @pytest.mark.hub_live
 def test_the_real_hub(tmp_path):
-    command = [sys.executable, str(TESTS / "hub_client.py"), "live", str(tmp_path)]
-    subprocess.run(command, check=True)
+    with hub_client.process({}) as call:
+        call(hub_client.live, tmp_path)

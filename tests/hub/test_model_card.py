@@ -1,10 +1,11 @@
-"""The card of a run, held against a pattern of its whole text."""
+"""The card of a run, held against its whole text."""
 
 import re
 
 import pytest
-from helpers.training import train
-from huggingface_hub import ModelCard
+import torch
+from helpers.training import Scenes, train
+from huggingface_hub import ModelCard, metadata_load
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from rss_hf import RSSSegformerConfig, RSSSegformerForSemanticSegmentation, SegmentationTrainer
@@ -85,14 +86,13 @@ In percent, on split `validation` of `org/scenes`, 16 images, after 3 steps\. PA
 \| data set \| `org/scenes`, configuration `small` at revision `c0ffee`, split `train` \|
 \| training images \| 16 \|
 \| rewarded \| 1 `mean_iou` \+ 0\.5 `pixel_accuracy` \|
-\| reward queries \| 96 maps judged \|
+\| reward calls \| 96 maps judged \|
 \| maps drawn an image \(K\) \| 4 \|
 \| strides of the action grid \| 4 \|
-\| credit, normalised over \| leave_one_out, batch \|
+\| advantage estimator \| leave_one_out \|
+\| confidence_penalty_coef \| 0\.5 \|
+\| advantages divided by \| deviation over each batch \|
 \| entropy bonus \| 0\.3 \|
-\| confidence taken off \| 0 \|
-\| weight of the IoU that the critic expects \| 0 \|
-\| exploration of rare classes \| 0 \|
 \| steps \| 3 \|
 \| images a step \| 8 \|
 \| learning rate \| 0\.001, constant \|
@@ -116,7 +116,6 @@ In percent, on split `validation` of `org/scenes`, 16 images, after 3 steps\. PA
 @pytest.fixture
 def policy(tiny_config):
     config = RSSSegformerConfig(id2label={0: "red", 1: "green", 2: "blue"}, **tiny_config)
-    config._name_or_path = "org/encoder"
     return RSSSegformerForSemanticSegmentation(config)
 
 
@@ -124,17 +123,26 @@ def read(folder):
     return (folder / "README.md").read_text()
 
 
+def section(folder, title):
+    """The lines of a section of the card."""
+    return read(folder).split(f"## {title}\n\n")[1].split("\n\n## ")[0].splitlines()
+
+
 def test_the_card_says_what_was_rewarded_and_measured(policy, tmp_path):
     options = {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 3}
     options |= {"reward_funcs": ["mean_iou", "pixel_accuracy"], "reward_weights": [1.0, 0.5]}
-    trainer = train(policy, tmp_path, hub_model_id="org/scenes-b0", **options)
+    options |= {"hub_model_id": "org/scenes-b0", "estimator": {"confidence_penalty_coef": 0.5}}
+    trainer = train(policy, tmp_path, **options)
     trainer.data_source = SOURCE
+    policy.config._name_or_path = "org/encoder"  # only now: the trainer would ask the Hub for its image processor
     trainer.create_model_card()
     found = re.fullmatch(re.sub(r"\n (?! )", " ", CARD), read(tmp_path))  # lines that one space begins go on
     assert found, read(tmp_path)
     measured = trainer.state.log_history[-2]["eval_mean_iou"]
     assert found["miou"] == f"{round(measured, 4)}" and found["percent"] == f"{100 * measured:.2f}"
-    [result] = ModelCard.load(tmp_path / "README.md").data.eval_results
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.to_dict() == metadata_load(tmp_path / "README.md") and card.content == read(tmp_path)
+    [result] = card.data.eval_results
     assert result.metric_value == round(measured, 4) and result.dataset_split == "validation"
     assert (tmp_path / "training_curves.png").stat().st_size > 1000
 
@@ -145,7 +153,8 @@ def test_a_checkpoint_claims_no_score_of_another_step(policy, tmp_path):
     for step in (1, 2, 3):
         card = read(tmp_path / f"checkpoint-{step}")
         assert ("Not measured at step 1." in card) == (step == 1)  # the Trainer evaluates at the last step too
-        assert f"reward queries | {4 * 8 * step} maps judged" in card
+        assert f"reward calls | {4 * 8 * step} maps judged" in card
+        assert ("mean_iou" in card) == (step != 1)
         assert "model-index" not in card and "datasets:" not in card  # nothing said where the data is from
 
 
@@ -171,3 +180,47 @@ def test_a_model_of_transformers_trained_on_labels(tiny_config, tmp_path):
     assert "Citation" not in card.text and "training_curves" not in card.text
     trainer.create_model_card()
     assert ModelCard.load(tmp_path / "README.md").data.license == "apache-2.0"
+
+
+def blueness(predictions, references, **columns):
+    assert references is None
+    return (predictions == 2).float().mean((1, 2))
+
+
+def test_without_labels_the_card_has_the_rewards_of_the_most_probable_maps(policy, tmp_path):
+    trainer = train(
+        policy,
+        tmp_path,
+        Scenes(with_labels=False),
+        reward_funcs=[blueness, lambda predictions, **columns: torch.ones(len(predictions))],
+        reward_weights=[2.0, 1.0],
+        eval_strategy="steps",
+        eval_steps=3,
+    )
+    trainer.data_source = SOURCE
+    trainer.create_model_card()
+    measured = trainer.state.log_history[-2]
+    assert measured["eval_reward"] == pytest.approx(2 * measured["eval_reward/blueness"] + 1)
+    assert section(tmp_path, "Scores") == [
+        "The mean reward of the most probable map of each image, on split `validation` of `org/scenes`, 16 images, "
+        "after 3 steps. There are no labels to score against.",
+        "",
+        "| reward | value |",
+        "|---|---:|",
+        f"| blueness | {measured['eval_reward/blueness']:.4f} |",
+        "| &lt;lambda&gt; | 1.0000 |",
+        f"| **weighted sum** | **{measured['eval_reward']:.4f}** |",
+    ]
+    assert metadata_load(tmp_path / "README.md").keys().isdisjoint({"metrics", "model-index"})
+
+
+def test_class_names_are_text_whatever_they_contain(tiny_config, tmp_path):
+    names = ["<b>a|b</b>", "sea_lion *[x](y)* `c`", "back\\slash & co\n$1"]
+    config = RSSSegformerConfig(id2label=dict(enumerate(names)), **tiny_config)
+    train(RSSSegformerForSemanticSegmentation(config), tmp_path, eval_strategy="steps", eval_steps=3).save_model()
+    rows = [line.rsplit(" | ", 2)[0] for line in section(tmp_path, "Scores")[4:7]]
+    assert rows == [
+        r"| &lt;b&gt;a\|b&lt;/b&gt;",
+        r"| sea\_lion \*\[x\](y)\* \`c\`",
+        r"| back\\slash &amp; co \$1",
+    ]

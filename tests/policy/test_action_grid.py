@@ -1,8 +1,9 @@
-import math
+"""The action grid: its size, its strides over training, and actions as maps of pixels."""
 
 import pytest
+import torch
 
-from rss_hf.policy.action_grid import ProgressiveScales, action_grid
+from rss_hf.policy import ProgressiveStrides, action_grid, upsample_actions
 
 
 def test_the_grid_covers_the_image():
@@ -10,31 +11,25 @@ def test_the_grid_covers_the_image():
     assert action_grid((13, 10), 4) == (4, 3)
 
 
-def test_progress_shares_the_warm_up_evenly():
-    scales = ProgressiveScales([16, 8, 4], "progress", warmup=0.4)
-    strides = [scales.stride(progress, [], 5) for progress in (0, 0.19, 0.21, 0.39, 0.4, 1)]
-    assert strides == [16, 16, 8, 8, 4, 4]
-    assert ProgressiveScales([16, 8, 4], warmup=0).stride(0, [], 5) == 4
-    assert ProgressiveScales([4]).stride(0, [], 5) == 4
+def test_strides_share_the_warm_up_evenly():
+    strides = ProgressiveStrides([16, 8, 4], warmup=0.4)
+    assert [strides.stride(progress) for progress in (0, 0.19, 0.21, 0.39, 0.4, 1)] == [16, 16, 8, 8, 4, 4]
+    assert ProgressiveStrides([16, 8, 4], warmup=0).stride(0) == 4
+    assert ProgressiveStrides([4], warmup=0.2).stride(0) == 4
 
 
-def test_policy_moves_one_stride_for_each_sharp_log_and_never_back():
-    scales, history = ProgressiveScales([16, 8, 4], "policy"), []
-    half = 0.5 * math.log(5)
-    for entropy, expected in [(1.5, 16), (half + 0.01, 16), (half - 0.01, 8), (1.5, 8), (0.1, 4), (1.6, 4)]:
-        history.append({"stride": scales.stride(0.5, history, 5), "entropy": entropy, "step": len(history)})
-        history.append({"eval_mean_iou": 0.5})
-        assert scales.stride(0.5, history, 5) == expected
-
-
-@pytest.mark.parametrize("scales", [[], [4, 8], [8, 8], [4, 0]])
-def test_strides_must_descend(scales):
+@pytest.mark.parametrize("strides", [[], [4, 8], [8, 8], [4, 0]])
+def test_strides_must_descend(strides):
     with pytest.raises(ValueError, match="coarse to fine"):
-        ProgressiveScales(scales)
+        ProgressiveStrides(strides, 0.2)
 
 
-def test_bad_schedule_and_warm_up():
-    with pytest.raises(ValueError, match="'steps'"):
-        ProgressiveScales([4], "steps")
+def test_the_warm_up_is_a_fraction():
     with pytest.raises(ValueError, match="got 1.5"):
-        ProgressiveScales([4], warmup=1.5)
+        ProgressiveStrides([4], warmup=1.5)
+
+
+def test_upsampling_is_torch_nearest():
+    actions, size = torch.randint(9, (2, 3, 5, 3)), (13, 10)
+    expected = torch.nn.functional.interpolate(actions.float(), size=size, mode="nearest").long()
+    assert torch.equal(upsample_actions(actions, size), expected)

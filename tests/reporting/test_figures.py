@@ -57,6 +57,9 @@ def test_comparison_sheet_shows_the_masks_in_their_colours(tmp_path):
     palette = voc_palette()
     assert {palette[label] for label in (0, 1, 2, 255)} | {(99, 99, 99)} <= colours
     assert palette[3] not in colours
+    comparison_sheet([(image, None, row[2]) for row in rows], palette, names, tmp_path / "no_references.png")
+    with Image.open(tmp_path / "sheet.png") as three, Image.open(tmp_path / "no_references.png") as two:
+        assert (three.width, two.width) == (9 * 120, 6 * 120) and three.height == two.height
     with pytest.raises(ValueError, match="empty.png"):
         comparison_sheet([], palette, names, tmp_path / "empty.png")
 
@@ -67,5 +70,8 @@ def test_training_curves_show_what_was_logged(tmp_path):
     training_curves([*rewards, {"step": 10, "eval_mean_iou": 0.4}, {"train_runtime": 3.0}], tmp_path / "eval.png")
     with Image.open(tmp_path / "train.png") as two, Image.open(tmp_path / "eval.png") as three:
         assert three.height == pytest.approx(1.5 * two.height, rel=0.02) and three.width == two.width
-    with pytest.raises(ValueError, match="reward.*entropy.*eval_mean_iou"):
+    training_curves([*rewards, {"step": 5, "eval_reward": 0.4}, {"step": 10, "eval_reward": 0.6}], tmp_path / "no.png")
+    with Image.open(tmp_path / "eval.png") as scored, Image.open(tmp_path / "no.png") as rewarded:
+        assert scored.size == rewarded.size and scored.tobytes() != rewarded.tobytes()
+    with pytest.raises(ValueError, match="reward.*entropy.*eval_mean_iou.*eval_reward"):
         training_curves([{"step": 1, "loss": 0.3}], tmp_path / "none.png")

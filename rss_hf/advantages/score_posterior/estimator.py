@@ -30,9 +30,7 @@ class PosteriorEstimator(AdvantageEstimator):
     @classmethod
     def check(cls, config: Any, num_samples: int, strides: list[int], scale_rewards: str, num_iterations: int):
         if len(strides) != 1:
-            raise ValueError(
-                f"{cls.__name__} keeps maps of one grid and needs a single stride, got strides={strides}."
-            )
+            raise ValueError(f"{cls.__name__} keeps maps of one grid and needs a single stride, got {strides}.")
 
     def update_prior(
         self, policy: PixelPolicy, rewards: torch.Tensor, columns: dict[str, torch.Tensor]

@@ -2,7 +2,7 @@
 
 import torch
 
-from ...data.examples import POSITION_GRID
+from ...constants import POSITION_GRID
 
 
 OUTSIDE = -1  # the site index of a cell that shows nothing of the image

@@ -1,0 +1,134 @@
+"""
+Scores a segmentation model by the protocol of PASCAL VOC: at the size of the labels, over a whole split, without void.
+
+    rss-hf evaluate --model outputs/shapes --dataset_name shapes
+    accelerate launch -m rss_hf.cli.evaluate --model outputs/voc --dataset_name nateraw/pascal-voc-2012 --flip
+"""
+
+import json
+import math
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedConfig
+
+from ..data import check_labels, collate, evaluation_examples, load_segmentation_dataset
+from ..data.columns import find_class_names
+from ..evaluation import evaluate_model, segmentation_scores
+from ..reporting.report import score_table
+from ..training import ignore_index_of
+from .arguments import DataArguments, parse_args
+
+
+@dataclass
+class EvaluateArguments:
+    """What to score, and how."""
+
+    _argument_group_name = "Evaluation"
+
+    model: str = field(metadata={"help": "Hub id or folder of a segmentation model with its image processor."})
+    output_file: str | None = field(default=None, metadata={"help": "JSON file for the scores, in [0, 1]."})
+    flip: bool = field(default=False, metadata={"help": "Average over each image and its mirror image."})
+    window: list[int] | None = field(
+        default=None, metadata={"help": "Slide a window of this HEIGHT WIDTH over the processed image, by half steps."}
+    )
+    batch_size: int = field(default=8, metadata={"help": "Images a process predicts at once."})
+    num_workers: int = field(default=2, metadata={"help": "Processes that read images, for each that predicts."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run the model code that the Hub id brings."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command."""
+    args, data_args = parse_args(EvaluateArguments, DataArguments, argv=argv, description=__doc__)
+    # Each process reads its own rows: rows read by one and dispatched would have to be of one size.
+    accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
+    if data_args.streaming and accelerator.num_processes > 1:
+        raise ValueError(
+            f"--streaming on {accelerator.num_processes} processes would count some images twice, because the length "
+            "of a stream is not known: use one process, or read the data set without --streaming."
+        )
+    source = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
+    model = AutoModelForSemanticSegmentation.from_pretrained(args.model, dtype=torch.float32, **source)
+    processor = AutoImageProcessor.from_pretrained(args.model, **source)
+    class_names, ignore_index = choose_class_names(args.model, model.config, data_args), ignore_index_of(model)
+
+    with accelerator.main_process_first():
+        options = vars(data_args) | {"class_names": class_names}
+        if data_args.eval_split is not None:  # the only one that is needed: there may be no split to train on
+            options["train_split"] = data_args.eval_split
+        data = load_segmentation_dataset(**options)
+        check_labels(data.validation, len(class_names), "validation", data.mask_palette)
+    dataset = evaluation_examples(
+        data.validation,
+        processor,
+        ignore_index=ignore_index,
+        palette=data.mask_palette,
+        num_classes=len(class_names),
+    )
+    dataloader = DataLoader(dataset, batch_size=args.batch_size, num_workers=args.num_workers, collate_fn=collate)
+    model, dataloader = accelerator.prepare_model(model, evaluation_mode=True), accelerator.prepare(dataloader)
+
+    total = None if data_args.streaming else len(dataloader)
+    with tqdm(total=total, unit="batch", disable=not accelerator.is_main_process) as progress:
+        confusion = evaluate_model(
+            model,
+            dataloader,
+            len(class_names),
+            accelerator,
+            lambda step: progress.update(),
+            ignore_index=ignore_index,
+            window=args.window,
+            flip=args.flip,
+        )
+    if accelerator.is_main_process:
+        scores = segmentation_scores(confusion, class_names)
+        print(score_table(scores, class_names))
+        if args.output_file is not None:
+            write_scores(Path(args.output_file), scores, {**asdict(args), **asdict(data_args)})
+    accelerator.end_training()
+
+
+def choose_class_names(model_name: str, config: PreTrainedConfig, data_args: DataArguments) -> list[str]:
+    """
+    The names of a model's classes: those in its configuration, where it has names of its own.
+
+    Raises:
+        `ValueError`: the data set's names are given or known, and are not the model's.
+    """
+    names = [config.id2label[i] for i in range(config.num_labels)]
+    named = names != [f"LABEL_{i}" for i in range(config.num_labels)]
+    try:
+        theirs = find_class_names(data_args.dataset_name, data_args.class_names)
+    except ValueError:
+        if data_args.class_names is not None:
+            raise
+        return names  # nobody says otherwise
+    if len(theirs) != len(names):
+        raise ValueError(
+            f"{model_name} predicts {len(names)} classes but {data_args.dataset_name} has {len(theirs)}: evaluate on "
+            "the classes the model was trained for."
+        )
+    for i, (name, their_name) in enumerate(zip(names, theirs, strict=True)):
+        if named and name != their_name:
+            raise ValueError(
+                f"Class {i} is {name!r} for {model_name} and {their_name!r} in {data_args.dataset_name}: evaluate on "
+                f"the classes the model was trained for. If it is one class, pass --class_names {shlex.join(names)}"
+            )
+    return theirs
+
+
+def write_scores(path: Path, scores: dict[str, float], arguments: dict) -> None:
+    """JSON of the arguments and the scores; those of absent classes, NaN, are null, as JSON has no NaN."""
+    scores = {name: None if math.isnan(value) else value for name, value in scores.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"arguments": arguments, "scores": scores}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

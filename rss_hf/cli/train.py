@@ -1,0 +1,138 @@
+"""
+Trains a segmentation network from rewards, or from labels for comparison.
+
+    rss-hf train --dataset_name shapes --image_size 64 --output_dir outputs/shapes
+    rss-hf train --config configs/shapes.yaml --recipe few_calls --max_train_samples 1000 --output_dir outputs/few
+    accelerate launch -m rss_hf.cli.train --config configs/shapes.yaml --objective cross_entropy
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import BaseImageProcessor, PreTrainedModel, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from ..data import check_labels, evaluation_examples, load_segmentation_dataset, training_examples
+from ..reporting.report import write_report
+from ..training import (
+    RSSConfig,
+    RSSTrainer,
+    SegmentationTrainer,
+    ignore_index_of,
+    load_image_processor,
+    load_model,
+)
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
+
+
+logger = logging.getLogger("rss_hf")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the command."""
+    model_args, data_args, augmentation, args = parse_args(
+        ModelArguments, DataArguments, AugmentationArguments, RSSConfig, argv=argv, description=__doc__
+    )
+    sys.path.append(os.getcwd())  # where a user's own rewards are, for --reward_funcs module:function
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logger.setLevel(logging.INFO if args.should_log else logging.WARNING)
+    checkpoint = find_checkpoint(args)
+    use_all_cores(args)
+    set_seed(args.seed)
+    trainer_class = RSSTrainer if model_args.objective == "reward" else SegmentationTrainer
+    positions = trainer_class.needs_positions(args)
+    if positions and data_args.streaming:
+        raise ValueError(
+            f"advantage_estimator={args.advantage_estimator!r} finds each image again when it comes back, which "
+            "--streaming does not let it do. Leave out --streaming, or use another estimator."
+        )
+
+    with args.main_process_first(desc="reading the data"):
+        data = load_segmentation_dataset(**vars(data_args))
+        for split, rows in (("train", data.train), ("validation", data.validation)):
+            check_labels(rows, len(data.class_names), split, data.mask_palette)
+    model, processor = make_model(model_args, args, data.class_names, tuple(augmentation.image_size))
+    masks = {
+        "ignore_index": ignore_index_of(model),
+        "palette": data.mask_palette,
+        "num_classes": len(data.class_names),
+    }
+    if data_args.streaming:
+        args.accelerator_config.dispatch_batches = False  # label maps of several sizes cannot be cut and sent around
+    trainer = trainer_class(
+        model=model,
+        args=args,
+        train_dataset=training_examples(
+            data.train, processor, **vars(augmentation), seed=args.seed, positions=positions, **masks
+        ),
+        eval_dataset=evaluation_examples(data.validation, processor, **masks),
+        processing_class=processor,
+        data_source=data.source,
+    )
+    if args.do_train:
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model()
+        trainer.save_state()
+        trainer.save_metrics("train", result.metrics)
+    metrics = trainer.evaluate()
+    trainer.save_metrics("eval", metrics)
+    if trainer.is_world_process_zero():
+        print(write_report(trainer, data, metrics))
+    if args.do_train:
+        trainer.create_model_card()  # now with the final scores
+    if args.push_to_hub:
+        trainer.push_to_hub()
+
+
+def find_checkpoint(args: RSSConfig) -> str | None:
+    """The checkpoint to resume from. Refuses to train over earlier checkpoints that nobody asked to resume."""
+    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    if args.resume_from_checkpoint == "last":
+        return last
+    if last is not None and args.do_train and args.resume_from_checkpoint is None:
+        raise ValueError(
+            f"{args.output_dir} holds checkpoints, up to {Path(last).name}. Continue with "
+            "'--resume_from_checkpoint last', or train elsewhere with another --output_dir."
+        )
+    return args.resume_from_checkpoint
+
+
+def use_all_cores(args: RSSConfig) -> None:
+    """On a CPU: as many threads as this process's share of the cores, unless the user set OMP_NUM_THREADS."""
+    if args.device.type == "cpu" and not user_set_threads():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, cores // args.world_size))
+
+
+def user_set_threads() -> bool:
+    """Whether the user chose a number of threads by OMP_NUM_THREADS."""
+    # `accelerate launch`, even of one process, and torchrun set it to 1 where it is not set. Their own environment,
+    # that of this process's parent, tells their 1 from the user's.
+    launched = "LOCAL_RANK" in os.environ or "ACCELERATE_DYNAMO_MODE" in os.environ
+    if launched and os.environ.get("OMP_NUM_THREADS") == "1":
+        try:
+            return "OMP_NUM_THREADS" in psutil.Process(os.getppid()).environ()
+        except psutil.Error:  # not ours to read
+            return False
+    return "OMP_NUM_THREADS" in os.environ
+
+
+def make_model(
+    model_args: ModelArguments, args: RSSConfig, class_names: list[str], image_size: tuple[int, int]
+) -> tuple[PreTrainedModel, BaseImageProcessor]:
+    """The model, its head made for the classes, and the image processor that belongs to it."""
+    path = model_args.model_name_or_path
+    source, options = {}, args.model_init_kwargs or {}
+    if path:
+        source = {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
+        options = {"ignore_mismatched_sizes": model_args.ignore_mismatched_sizes} | options
+    model = load_model(path, dict(enumerate(class_names)), **source, **options)
+    return model, load_image_processor(path, image_size, **source)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+import sys
+
+import pytest
+from transformers import TrainingArguments
+
+from rss_hf import RSSConfig, SegmentationConfig
+from rss_hf.cli import evaluate, main, predict, push, train
+from rss_hf.cli.help import TRAINER_OPTIONS
+from rss_hf.recipes import recipe_names
+
+
+def printed(capsys, command, *arguments):
+    with pytest.raises(SystemExit) as exit:
+        command.main([*arguments])
+    assert not exit.value.code
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [train, evaluate, predict, push])
+def test_help_fits_a_screen_and_begins_with_what_the_command_does(capsys, command):
+    lines = printed(capsys, command, "--help").splitlines()
+    assert len(lines) < 80
+    assert lines[0] == command.__doc__.strip().splitlines()[0]
+    assert printed(capsys, command, "-h").splitlines() == lines
+
+
+def test_own_options_come_before_the_trainers_with_their_defaults(capsys):
+    text = printed(capsys, train, "--help")
+    lines = [line for line in text.splitlines() if line.startswith("  --")]
+    names = [line.split()[0].removeprefix("--") for line in lines]
+    groups = [line for line in text.splitlines() if line[:1].isalpha()][-5:]
+    assert groups == ["Model", "Data", "Augmentation", "Rewards and policy gradient", "Training"]
+    own = [
+        name
+        for config in (RSSConfig, SegmentationConfig)
+        for name in config.__annotations__
+        if name not in TrainingArguments.__dataclass_fields__
+    ]
+    assert len(own) == 12
+    assert names[-len(own) - len(TRAINER_OPTIONS) :] == [*own, *TRAINER_OPTIONS]
+    assert len(set(names)) == len(names)
+    for name, default in {"num_samples": "128", "strides": "4", "image_size": "512 512", "do_train": "true"}.items():
+        assert lines[names.index(name)].endswith(f" [{default}]")
+    assert "leave_one_out, " in lines[names.index("advantage_estimator")]
+    assert all(name in lines[names.index("recipe")] for name in recipe_names())
+    assert "--adam_beta1" not in text
+
+
+def test_help_all_lists_every_option_once(capsys):
+    text = printed(capsys, train, "--help_all")
+    names = [line.split()[0].removeprefix("--") for line in text.splitlines() if line.startswith("  --")]
+    assert "adam_beta1" in names and names.index("num_samples") < names.index("adam_beta1")
+    assert len(set(names)) == len(names)
+    assert {name for name, field in RSSConfig.__dataclass_fields__.items() if field.init} <= set(names)
+
+
+def test_required_options_say_so(capsys):
+    lines = printed(capsys, predict, "--help").splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("Required.")] == ["--model", "--input", "--output_dir"]
+    with pytest.raises(ValueError, match="the following arguments are required: --model"):
+        predict.main([])
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], []])
+def test_the_commands_have_a_line_each(capsys, argv):
+    main.main(argv)
+    lines = capsys.readouterr().out.splitlines()
+    for command, text in main.COMMANDS.items():
+        assert f"  {command:<10} {text}" in lines
+    assert list(main.COMMANDS) == ["train", "evaluate", "predict", "push", "demo"]
+
+
+def test_a_command_is_run_with_the_rest_of_the_line(capsys, monkeypatch):
+    assert printed(capsys, main, "push", "--help") == printed(capsys, push, "--help")
+    monkeypatch.setattr(sys, "argv", ["rss-hf", "push", "--help"])
+    with pytest.raises(SystemExit):
+        main.main()
+    assert "--repo_id" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_refused_with_the_nearest():
+    with pytest.raises(
+        SystemExit, match="no command 'trian'. Did you mean 'train'.* The commands are train, evaluate"
+    ):
+        main.main(["trian"])
+    with pytest.raises(SystemExit, match="no command 'x'. The commands are"):
+        main.main(["x"])
+
+
+def test_the_demo_has_a_command_line_of_its_own(capsys):
+    pytest.importorskip("gradio")
+    assert "--port" in printed(capsys, main, "demo", "--help")

@@ -1,0 +1,61 @@
+"""Samples that serve several steps."""
+
+import pytest
+import torch
+from helpers.training import Scenes, logged, train, weights
+
+from rss_hf import RSSConfig
+from rss_hf.training.loss import explained_weights
+from rss_hf.training.rollouts import RepeatSampler
+
+
+def test_samples_are_judged_once_for_several_steps(new_policy, tmp_path):
+    """Two epochs of 2 batches, 3 steps each; with accumulation too, the same as without."""
+    judged = []
+
+    def agreement(predictions, references=None, id=None, **columns):
+        judged.append(id[: len(id) // 4])  # K = 4 predictions an image
+        return (predictions == references).float().mean((1, 2))
+
+    runs = []
+    for options in ({}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}):
+        judged.clear()
+        options = {"num_iterations": 3, "max_steps": 12, "scale_rewards": "none", "optim": "sgd"} | options
+        runs.append(train(new_policy(), tmp_path, reward_funcs=[agreement], learning_rate=30.0, **options))
+        rows = sum(judged, [])
+        assert sorted(rows[:16], key=int) == sorted(rows[16:], key=int) == [str(n) for n in range(16)]
+        assert rows[:16] != rows[16:]
+    calls, entropy, grad_norm = zip(*logged(runs[0], "reward_calls", "entropy", "grad_norm"), strict=True)
+    assert list(calls) == [4 * 8 * draw for draw in (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4)]
+    assert len(set(entropy)) == 12 and min(grad_norm) > 0  # the reused samples still move it
+    torch.testing.assert_close(weights(runs[0]), weights(runs[1]), rtol=2e-3, atol=1e-5)
+
+
+def test_reused_samples_of_an_image_without_reward_teach_nothing(new_policy, tmp_path):
+    """Where all of it is void there is nothing to learn, nor to hold on to as the policy moves on other images."""
+    options = {"reward_funcs": ["mean_iou"], "per_device_train_batch_size": 16, "num_iterations": 2}
+    trainer = train(new_policy(), tmp_path, Scenes(empty=range(4)), max_steps=2, optim="sgd", **options)
+    rollout = trainer.rollouts.current(1)
+    silent = (rollout.weights == 0).flatten(1).all(1)
+    explained = explained_weights(torch.randn_like(rollout.log_probs), rollout)
+    assert silent.sum() == 4
+    assert (explained[silent] == 0).all() and (explained[~silent] != 0).any()
+
+
+@pytest.mark.parametrize("options", [{"num_iterations": 0}, {"num_iterations": 3, "save_steps": 100}])
+def test_samples_cannot_be_reused_so(options, tmp_path):
+    with pytest.raises(ValueError, match="num_iterations"):
+        RSSConfig(output_dir=str(tmp_path), use_cpu=True, **options)
+
+
+def test_the_order_of_rows_depends_on_seed_and_epoch():
+    def order(seed, epoch):
+        sampler = RepeatSampler(10, 4, 2, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    first = order(0, 0)
+    assert len(first) == 16 and first[:4] == first[4:8] and len(set(first)) == 8
+    assert order(0, 0) == first and order(1, 0) != first and order(0, 1) != first
+    with pytest.raises(ValueError, match="a step takes 4, the training set has 3"):
+        RepeatSampler(3, 4, 2, 0)
