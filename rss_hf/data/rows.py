@@ -63,9 +63,9 @@ def open_row(
         image = to_upright_rgb(stored)
     if "mask" not in row:
         return image, None
-    mask = _turn_with_image(_open_mask(row, where), stored, where)
+    mask = _turn_with_image(_open_mask(row, where), stored, image.size, where)
     indices = mask_to_indices(mask, palette, where)
-    if num_classes is not None:
+    if num_classes is not None and ((indices >= num_classes) & (indices != IGNORE_INDEX)).any():
         refuse_unknown_ids(present_ids(indices), num_classes, where)
     return image, indices
 
@@ -92,18 +92,18 @@ def _open_mask(row: dict, where: str) -> PIL.Image.Image:
         return PIL.ImageOps.exif_transpose(mask)
 
 
-def _turn_with_image(mask: PIL.Image.Image, image: PIL.Image.Image, where: str) -> PIL.Image.Image:
-    """The mask in the orientation of the upright image; `image` is as it is stored."""
-    with named_errors(f"{where}: the image", "decoded"):
-        width, height = upright_size(image)
-    if mask.size == (width, height):
+def _turn_with_image(
+    mask: PIL.Image.Image, image: PIL.Image.Image, size: tuple[int, int], where: str
+) -> PIL.Image.Image:
+    """The mask in the orientation of the upright image, whose `size` is (W, H); `image` is as it is stored."""
+    if mask.size == size:
         return mask
     if mask.size == image.size:
         orientation = PIL.ExifTags.Base.Orientation
         mask.getexif()[orientation] = image.getexif()[orientation]
         return PIL.ImageOps.exif_transpose(mask)
     raise ValueError(
-        f"{where}: the image is {width}x{height} pixels and its mask {mask.width}x{mask.height}. "
+        f"{where}: the image is {size[0]}x{size[1]} pixels and its mask {mask.width}x{mask.height}. "
         "They must be of one size: check that the two belong together, or resize the mask with nearest neighbour."
     )
 
@@ -166,9 +166,10 @@ def _read_present_ids(
 ) -> dict[str, np.ndarray]:
     where = row_name(row, index, split)
     image = _open(row["image"], f"{where}: the image")
+    mask = _open_mask(row, where)
     with named_errors(f"{where}: the image", "decoded"):
         refuse_32_bit(image)
-    mask = _open_mask(row, where)
-    if mask.size != image.size:  # else it fits, however the image is turned, and no pixel of it need be decoded
-        mask = _turn_with_image(mask, image, where)
+        # A mask of the stored size fits, however the image is turned: its pixels need not be decoded to know.
+        size = image.size if mask.size == image.size else upright_size(image)
+    mask = _turn_with_image(mask, image, size, where)
     return {"ids": present_ids(mask_to_indices(mask, palette, where))}

@@ -94,7 +94,7 @@ def test_check_labels_accepts_good_masks_and_caches(tmp_path, monkeypatch):
 def test_check_labels_takes_masks_of_stored_and_of_upright_size():
     image = encoded(picture(), exif=orientation(6))
     check_labels(rows([ids(), ids(size=(6, 8))], [image, image]), 3, "train")
-    with pytest.raises(ValueError, match="row 0 of split 'train': the image is 6x8 pixels and its mask 6x7"):
+    with pytest.raises(ValueError, match="^row 0 of split 'train': the image is 6x8 pixels and its mask 6x7"):
         check_labels(rows([ids(size=(6, 7))], [image]), 3, "train")
 
 
