@@ -9,7 +9,7 @@ import torch
 from transformers import Trainer
 
 from ..data import SegmentationData
-from ..data.rows import open_row
+from ..data.rows import keep_encoded, open_row
 from ..evaluation.predict import predict_maps
 from .figures import comparison_sheet, training_curves
 
@@ -57,7 +57,7 @@ def write_report(trainer: Trainer, data: SegmentationData, metrics: dict[str, fl
     output_dir = Path(trainer.args.output_dir)
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
     rows = []
-    pairs = zip(data.validation, trainer.eval_dataset, strict=False)
+    pairs = zip(keep_encoded(data.validation), trainer.eval_dataset, strict=False)
     for index, (row, example) in enumerate(islice(pairs, num_images)):
         image, reference = open_row(row, f"validation row {index}", data.mask_palette)
         pixel_values = example["pixel_values"][None].to(trainer.args.device)
