@@ -131,6 +131,11 @@ def evaluate_model(
     return confusion
 
 
+def has_labels(examples: Iterable[dict]) -> bool:
+    """Whether the first example of a data set has labels."""
+    return "labels" in next(iter(examples))
+
+
 def upsampled_views(model, pixel_values, sizes, window, stride, flip) -> Iterator[torch.Tensor]:
     """Image by image, the logits (V, C, H_i, W_i) of its views: the image and, with `flip`, its mirror image."""
     if len(sizes) != len(pixel_values):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_utils import has_length
 
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
-from ..evaluation import evaluate_rewards
+from ..evaluation import evaluate_rewards, has_labels
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
 from ..rewards import RewardBatch, WeightedRewards
 from .loss import policy_gradient_loss
@@ -216,8 +216,3 @@ class RSSTrainer(SegmentationTrainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         chunk_size = self.get_total_train_batch_size(self.args)
         return RepeatSampler(len(rows), chunk_size, self.args.num_iterations, seed)
-
-
-def has_labels(examples: Any) -> bool:
-    """Whether the first example of a data set has labels."""
-    return "labels" in next(iter(examples))
