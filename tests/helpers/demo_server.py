@@ -44,7 +44,7 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self.log = Path(self.folder.name) / "log"
         environment = ENVIRONMENT | self.hub.environment(Path(self.folder.name) / "hub")
-        environment["GRADIO_TEMP_DIR"] = str(Path(self.folder.name) / "files")
+        environment["GRADIO_TEMP_DIR"] = self.folder.name
         command = [sys.executable, "spaces_app/app.py", "--model", str(model), "--port", str(port)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
