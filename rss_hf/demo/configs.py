@@ -15,6 +15,7 @@ MAX_NUMBER = 32_768  # also of the sum of a list: transformers makes one layer f
 MAX_LENGTH = 1024  # of a list
 # Each makes transformers read another model, or a kernel, from the Hub or from this machine.
 OTHERS = ("backbone", "use_pretrained_backbone", "use_timm_backbone", "quantization_config")
+KERNELS = "_implementation"  # how the keys end whose values, by the name of a part or alone, may be a repository
 
 
 class Offline(threading.local):
@@ -41,7 +42,7 @@ def check_config(path: Path):
 def _check_value(value: object, file: str, key: str):
     if isinstance(value, dict):
         for name, inner in value.items():
-            _check_value(inner, file, name)
+            _check_value(inner, file, key if key.endswith(KERNELS) else name)
     elif isinstance(value, list):
         if len(value) > MAX_LENGTH:
             raise Refusal(f"The model's {file} has {len(value)} values of {key[:40]!r}, too many for this page.")
@@ -50,7 +51,7 @@ def _check_value(value: object, file: str, key: str):
         _check_value(sum(abs(inner) for inner in value if isinstance(inner, int)), file, key)
     elif isinstance(value, int) and abs(value) > MAX_NUMBER:
         raise Refusal(f"The model's {file} has {key[:40]!r} above {MAX_NUMBER}, too large for this page.")
-    kernel = key.endswith("_implementation") and isinstance(value, str) and "/" in value
+    kernel = key.endswith(KERNELS) and isinstance(value, str) and "/" in value
     if kernel or (key in OTHERS and value):
         raise Refusal(
             f"The model's {file} asks by {key[:40]!r} for another model or its code. This page reads the files of the "

@@ -20,7 +20,7 @@ MAX_AGE = 900  # seconds without being used
 MAX_QUESTION = 1 << 20  # bytes of a request that is no upload
 MAX_FORM = MAX_BYTES + (1 << 16)  # bytes of an upload: a file, and what a form says of it
 MAX_UPLOADS = 16  # at once
-MAX_UPLOAD_SECONDS = 120
+MAX_SECONDS = 120  # in which a request is sent
 TOO_LONG = "Up to {} MiB are accepted, one file at a time."
 
 
@@ -91,9 +91,10 @@ class Folder:
         for files in self.known:
             files.discard(place)
         try:
-            os.rmdir(os.path.dirname(place))
+            if Path(place).parent != self.path:
+                Path(place).parent.rmdir()
         except OSError:
-            return  # other files are in it, or it is the folder itself, which another thread may be writing to
+            return  # other files are in it
 
 
 class Bounded:
@@ -119,27 +120,26 @@ class Bounded:
             return await refuse(413, TOO_LONG.format(limit >> 20), scope, receive, send)
         if is_upload and self.uploads >= MAX_UPLOADS:
             return await refuse(503, "Many files are being uploaded. Try again in a minute.", scope, receive, send)
-        await run_sync(self.folder.tidy_often, length if is_upload else 0)
-        read = 0
+        read, until = 0, asyncio.get_running_loop().time() + MAX_SECONDS
 
         async def receive_within():
             nonlocal read
-            message = await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, f"A request is to be sent within {MAX_SECONDS} s.") from error
             read += len(message.get("body", b""))
             if read > limit:
                 raise HTTPException(413, TOO_LONG.format(limit >> 20))
             return message
 
-        if not is_upload:
-            return await self.app(scope, receive_within, send)
-        self.uploads += 1
+        self.uploads += is_upload
         try:
-            async with asyncio.timeout(MAX_UPLOAD_SECONDS):
-                await self.app(scope, receive_within, send)
-        except TimeoutError:
-            return  # the connection is closed
+            await run_sync(self.folder.tidy_often, length if is_upload else 0)
+            await self.app(scope, receive_within, send)
         finally:
-            self.uploads -= 1
+            self.uploads -= is_upload
 
 
 async def refuse(status: int, sentence: str, scope, receive, send):

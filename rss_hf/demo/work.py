@@ -1,10 +1,12 @@
 """The work of a request: counted before it is done, stopped when it takes too long, and waited for in turn."""
 
+import logging
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -28,6 +30,8 @@ MAX_SECONDS = 60  # of computing for one request
 PATIENCE = 30  # seconds a request waits for a place, then for its turn
 PLACES = 8  # requests whose images are decoded
 
+logger = logging.getLogger("rss_hf.demo")
+
 
 class Counter(TorchDispatchMode):
     """
@@ -44,7 +48,8 @@ class Counter(TorchDispatchMode):
         self.flops = FlopCounterMode(display=False)
         self.until = time.monotonic() + MAX_COUNTING_SECONDS
         self.elements = self.calls = 0
-        self.held = WeakIdKeyDictionary()  # bytes by storage
+        self.held = WeakIdKeyDictionary()  # the storages whose bytes are in `memory`
+        self.memory = 0
 
     def __enter__(self):
         self.flops.__enter__()
@@ -65,14 +70,13 @@ class Counter(TorchDispatchMode):
             for tensor in tree_leaves(result):
                 if isinstance(tensor, torch.Tensor):
                     self.elements += tensor.numel()
-                    self.held[tensor.untyped_storage()] = tensor.untyped_storage().nbytes()
+                    self._hold(tensor.untyped_storage())
         if self.operations > self.limit:
             raise Refusal(
                 f"{self.what} takes more than {self.limit / 1e9:.0f} billion operations, the most that are done for a "
                 "request. Give a smaller image, or a smaller model."
             )
-        memory = sum(self.held.values())
-        if memory > MAX_MEMORY:
+        if self.memory > MAX_MEMORY:
             raise Refusal(
                 f"{self.what} takes more than {MAX_MEMORY >> 30} GiB of memory, the most that is given to a request. "
                 "Give a smaller image, or a smaller model."
@@ -80,6 +84,16 @@ class Counter(TorchDispatchMode):
         if self.calls > MAX_CALLS or time.monotonic() > self.until:
             raise Refusal(f"{self.what} has too many steps for this page. Give a smaller model.")
         return result
+
+    def _hold(self, storage: torch.UntypedStorage):
+        """Counts a storage's bytes until nothing refers to it any more."""
+        if storage not in self.held:
+            self.held[storage] = True
+            self.memory += storage.nbytes()
+            weakref.finalize(storage, self._let_go, storage.nbytes()).atexit = False
+
+    def _let_go(self, size: int):
+        self.memory -= size
 
 
 class DryRun:
@@ -100,16 +114,34 @@ class DryRun:
     def _input_size(self, width: int, height: int) -> tuple[int, int]:
         """The (h, w) of the model's input for an image of that size. Raises `Refusal` if making it is too much."""
         pixels = torch.empty(3, height, width, dtype=torch.uint8, device="meta")
-        with torch.no_grad(), Counter("Preparing this image for the model", self.limit):
-            inputs = self.processor(images=pixels, input_data_format="channels_first", return_tensors="pt")
-            return tuple(inputs["pixel_values"].shape[-2:])
+        counter = Counter("Preparing this image for the model", self.limit)
+        inputs = self._run(
+            f"The model's image processor cannot take an image of {width} x {height} pixels.",
+            counter,
+            partial(self.processor, images=pixels, input_data_format="channels_first", return_tensors="pt"),
+        )
+        return tuple(inputs["pixel_values"].shape[-2:])
 
     def _operations(self, height: int, width: int) -> int:
         """What a pass over an input of that size takes. Raises `Refusal` if it is too much."""
         counter = Counter(f"A pass of the model over {width} x {height} pixels", self.limit)
-        with torch.no_grad(), counter:
-            self.model(pixel_values=torch.empty(1, 3, height, width, device="meta"))
+        self._run(
+            f"The model cannot take an input of {width} x {height} pixels.",
+            counter,
+            lambda: self.model(pixel_values=torch.empty(1, 3, height, width, device="meta")),
+        )
         return counter.operations
+
+    def _run(self, failure: str, counter: Counter, function: Callable):
+        """What a function returns on the meta device, counted. Raises `Refusal` with `failure` if it fails."""
+        try:
+            with torch.no_grad(), counter:
+                return function()
+        except Refusal:
+            raise
+        except Exception as error:  # whatever a strange size, or strange settings, make of it
+            logger.exception(failure)
+            raise Refusal(failure) from error
 
     def check(self, size: tuple[int, int], passes: int = 1):
         """Refuses `passes` over inputs of `size` = (h, w) pixels that take too many operations or too much memory."""

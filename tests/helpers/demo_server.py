@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import json
 import os
 import socket
 import subprocess
@@ -88,6 +89,14 @@ def save_model(folder: Path, names: list[str] = NAMES, seed: int = 0):
     config = RSSSegformerConfig(id2label=dict(enumerate(names)), initializer_range=0.5, **TINY)
     RSSSegformerForSemanticSegmentation(config).save_pretrained(folder)
     SegformerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def save_hostile(folder: Path, config: dict, processor: dict | None = None):
+    """[`save_model`] with settings of its config.json and preprocessor_config.json replaced by others."""
+    save_model(folder)
+    for name, changed in (("config.json", config), ("preprocessor_config.json", processor or {})):
+        settings = json.loads((folder / name).read_text()) | changed
+        (folder / name).write_text(json.dumps(settings))
 
 
 def save_encoder(folder: Path):
