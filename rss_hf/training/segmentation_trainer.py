@@ -22,6 +22,7 @@ from ..evaluation import evaluate_model, segmentation_scores
 from ..hub.push import HubPushMixin
 from .encoder import find_encoder, freeze_batch_norm
 from .model_loading import check_classes, ignore_index_of, load_image_processor, load_model
+from .safe_training import SafeTrainingMixin
 from .segmentation_config import SegmentationConfig
 
 
@@ -36,7 +37,7 @@ class EpochCallback(TrainerCallback):
             train_dataloader.dataset.set_epoch(int(state.epoch))
 
 
-class SegmentationTrainer(HubPushMixin, Trainer):
+class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
     """
     [`~transformers.Trainer`] for any model whose output has `logits` (B, C, h, w). By itself it trains on the model's
     own loss (cross-entropy on `labels`); [`RSSTrainer`] trains on rewards.
@@ -191,6 +192,17 @@ class SegmentationTrainer(HubPushMixin, Trainer):
     def on_evaluation_step(self, step: int) -> None:
         """Moves the progress bar."""
         self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+    def run_settings(self) -> dict[str, Any]:
+        """The settings that a resumed run is expected to share with the one it goes on from."""
+        names = ("seed", "data_seed", "learning_rate", "encoder_learning_rate", "weight_decay", "optim", "max_steps")
+        settings = {name: getattr(self.args, name) for name in names}
+        settings["images_a_step"] = self.get_total_train_batch_size(self.args)
+        if has_length(self.train_dataset):
+            settings["training_images"] = len(self.train_dataset)
+        if isinstance(self.train_dataset, SegmentationDataset):
+            settings["training_data"] = self.train_dataset.dataset._fingerprint
+        return settings
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         """
