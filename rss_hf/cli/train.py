@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import torch
 from transformers import BaseImageProcessor, PreTrainedModel, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..data import check_labels, evaluation_examples, load_segmentation_dataset, training_examples
 from ..reporting.report import write_report
@@ -26,6 +25,7 @@ from ..training import (
     load_image_processor,
     load_model,
 )
+from ..training.checkpoints import find_checkpoint as newest_checkpoint
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
 
 
@@ -77,7 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
         trainer.save_state()
-        trainer.save_metrics("train", result.metrics)
+        if result.metrics:  # of steps that were trained now
+            trainer.save_metrics("train", result.metrics)
     metrics = trainer.evaluate()
     trainer.save_metrics("eval", metrics)
     if trainer.is_world_process_zero():
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def find_checkpoint(args: RSSConfig) -> str | None:
     """The checkpoint to resume from. Refuses to train over earlier checkpoints that nobody asked to resume."""
-    last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+    last = newest_checkpoint(args.output_dir)
     if args.resume_from_checkpoint == "last":
         return last
     if last is not None and args.do_train and args.resume_from_checkpoint is None:

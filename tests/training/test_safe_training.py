@@ -189,11 +189,6 @@ def test_sigterm_ends_a_run_with_a_checkpoint(new_policy, tmp_path, num_iteratio
     assert torch.equal(weights(train(new_policy(), tmp_path / "stopped", resume=True, **settings)), expected)
 
 
-def huge(predictions, references=None, **columns):
-    """A judge whose answers are finite and whose squares are not."""
-    return 1e30 * (predictions == 1).float().mean((1, 2))
-
-
 @pytest.mark.parametrize(
     "settings", [{"learning_rate": 1e30}, {"learning_rate": 1e30, "optim": "sgd", "max_grad_norm": 0.0}]
 )
