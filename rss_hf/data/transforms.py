@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import torch
 from torchvision import tv_tensors
@@ -150,7 +151,9 @@ def like_processor(image_processor: BaseImageProcessor) -> dict[str, Any]:
     largest = 255 * (config["rescale_factor"] if config.get("do_rescale") else 1)
     if largest != 1:
         mean, std = ([value / largest for value in values] for values in (mean, std))
-    return {"image_mean": mean, "image_std": std, "flip_channels": bool(config.get("do_flip_channel_order"))}
+    # A setting of a file that the processor's class does not know stays without effect.
+    flips = "do_flip_channel_order" in image_processor.valid_kwargs.__annotations__
+    return {"image_mean": mean, "image_std": std, "flip_channels": flips and bool(config["do_flip_channel_order"])}
 
 
 def reduces_labels(image_processor: BaseImageProcessor) -> bool:
@@ -180,7 +183,10 @@ def process_image(image_processor: BaseImageProcessor, image: PIL.Image.Image | 
         whole |= {"do_center_crop": False, "do_resize": True, "size": dict(config["crop_size"])}
     pixels = tv_tensors.Image(image).as_subclass(torch.Tensor)
     inputs = image_processor(pixels, input_data_format="channels_first", **whole)
-    return torch.as_tensor(inputs["pixel_values"][0], dtype=torch.float32)
+    pixel_values = inputs["pixel_values"][0]
+    if isinstance(pixel_values, np.ndarray):
+        pixel_values = torch.from_numpy(np.ascontiguousarray(pixel_values))  # flipped channels have negative strides
+    return pixel_values.float()
 
 
 class EvalTransform:
