@@ -234,7 +234,8 @@ def _read_row(row: dict, palette: list[tuple[int, int, int]] | None) -> dict:
     try:
         image, indices = open_row(row, "", palette)
     except ValueError as error:
-        return read | {"fault": " And ".join(dict.fromkeys([str(error), *_faults_of_mask(row, palette)]))}
+        others = [f" And {fault.lstrip(' :')}" for fault in _faults_of_mask(row, palette) if fault != str(error)]
+        return read | {"fault": str(error) + "".join(others)}
     read |= {"size": list(image.size), "digest": hashlib.blake2b(_content(row["image"]), digest_size=16).hexdigest()}
     if indices is not None:
         counts = np.bincount(indices.ravel(), minlength=IGNORE_INDEX + 1)

@@ -44,7 +44,10 @@ SETTINGS = {
 # What a class does not know: DPT's takes a height and a width alone, and MobileViT's never normalises.
 UNKNOWN = {"DPT": ("by the edge", "crop by the edge"), "MobileViT": ("own colours",)}
 CASES = [
-    (name, settings) for name in NAMES for settings in SETTINGS if settings not in UNKNOWN.get(name.split("Image")[0], ())
+    (name, settings)
+    for name in NAMES
+    for settings in SETTINGS
+    if settings not in UNKNOWN.get(name.split("Image")[0], ())
 ]
 COLOURS = np.array([(200, 30, 30), (30, 200, 30), (30, 30, 200), (230, 220, 90)], np.uint8)
 
