@@ -14,7 +14,7 @@ from accelerate import PartialState
 from tqdm import tqdm
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from ..data import IMAGE_SUFFIXES, open_image, voc_palette
+from ..data import IMAGE_SUFFIXES, open_image, process_image, voc_palette
 from ..evaluation.predict import predict_maps
 from ..reporting.figures import colorize, overlay
 from .arguments import parse_args
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     palette = voc_palette()
     for path, (mask_path, overlay_path) in zip(tqdm(images, unit="image"), outputs, strict=True):
         image = open_image(path)
-        pixel_values = processor(images=image, return_tensors="pt")["pixel_values"].to(model.device)
+        pixel_values = process_image(processor, image)[None].to(model.device)
         [mask] = predict_maps(model, pixel_values, [(image.height, image.width)], window=args.window, flip=args.flip)
         mask = mask.cpu()
         colorize(mask, palette).save(mask_path)
