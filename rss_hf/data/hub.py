@@ -94,6 +94,7 @@ def load_segmentation_dataset(
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
     seed: int = 42,
+    needs_train: bool = True,
 ) -> SegmentationData:
     """
     Loads a segmentation data set, wherever it lives.
@@ -132,6 +133,9 @@ def load_segmentation_dataset(
             Keep only so many evaluation rows, likewise.
         seed (`int`, *optional*, defaults to 42):
             Decides which rows are held out and which are kept and, when streaming, the order of the training rows.
+        needs_train (`bool`, *optional*, defaults to `True`):
+            Whether a split to train on must be there. Otherwise, where it is not named, `train` holds the rows of
+            `validation` if there is a split to evaluate on.
 
     Returns:
         [`SegmentationData`]
@@ -146,6 +150,8 @@ def load_segmentation_dataset(
         mask_palette = voc_palette(len(names))
     splits = _read_splits(dataset_name, dataset_config, revision, streaming)
     quoted = repr(dataset_name)
+    if not needs_train and train_split is None and (eval_split or set(EVAL_SPLITS) & set(splits)):
+        train_split = eval_split = choose_split(eval_split, EVAL_SPLITS, splits, quoted, "eval_split")
     train_split = choose_split(train_split, TRAIN_SPLITS, splits, quoted, "train_split")
     train = splits[train_split]
     if eval_split is None and not set(EVAL_SPLITS) & set(splits):
