@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from ..advantages import leave_one_out, pairwise_spatial_difference
 from ..constants import IGNORE_INDEX
 from ..data import mask_to_indices
-from ..data.masks import reduce_ids, refuse_unknown_ids
+from ..data.masks import reduce_ids, unknown_ids
 from ..data.transforms import reduces_labels
 from ..policy import PixelPolicy, action_grid, upsample_actions
 from ..reporting.figures import overlay
@@ -87,10 +87,14 @@ def open_reference(path: str, image: Image.Image, loaded: Loaded) -> np.ndarray:
         reduce = reduces_labels(loaded.processor)
         if not reduce:
             labels[labels == loaded.ignore_index] = IGNORE_INDEX
-        refuse_unknown_ids(np.unique(labels), num_classes, "Reference", reduce)
-        labels = reduce_ids(labels) if reduce else labels
     except ValueError as error:
         raise Refusal(str(error)) from error
+    if unknown := unknown_ids(np.unique(labels), num_classes, reduce):
+        raise Refusal(
+            f"The mask has ids of no class of this model, {unknown[:10]}: its classes are {int(reduce)} to "
+            f"{num_classes - 1 + reduce}, and {IGNORE_INDEX} is for pixels of no class."
+        )
+    labels = reduce_ids(labels) if reduce else labels
     if (labels == IGNORE_INDEX).all():
         raise Refusal("The mask has no pixel of a class: no map can be judged by it.")
     return labels

@@ -175,7 +175,7 @@ def test_requests_out_of_bounds_get_a_sentence(client, image, tmp_path):
         (None, {}, "Choose a reference mask first."),
         ("turned.png", {}, "The image has 60 x 44 pixels and the mask 44 x 60: they must be of one size."),
         ("photo.png", {}, "Reference: the mask is RGB and"),
-        ("nine.png", {}, r"Reference: 1 mask ids without a class, \[9\]"),
+        ("nine.png", {}, r"The mask has ids of no class of this model, \[9\]: its classes are 0 to 3"),
         ("one.png", {"num_samples": 99}, "The number of maps is 99: give 2 to 16."),
         ("one.png", {"reward": "os:remove"}, "The reward is none of mean_iou, "),
         ("one.png", {"stride": 3}, "The stride is none of 32, 16, 8, 4, 2."),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers.demo_server import NAMES, model_folder, photo
 from PIL import Image
+from transformers import SegformerImageProcessor
 
 from rss_hf import mean_iou
 from rss_hf.advantages import leave_one_out, pairwise_spatial_difference
@@ -68,7 +69,7 @@ def test_references_fit_the_image_and_the_classes(loaded, tmp_path):
 
     assert np.array_equal(reference(REFERENCE), REFERENCE)
     three_classes = replace(loaded, class_names=NAMES[:3])
-    with pytest.raises(Refusal, match=r"Reference: 1 mask ids without a class, \[3\]"):
+    with pytest.raises(Refusal, match=r"The mask has ids of no class of this model, \[3\]: its classes are 0 to 2"):
         reference(REFERENCE, three_classes)
     ignored = np.where(REFERENCE == 3, IGNORE_INDEX, REFERENCE)
     assert np.array_equal(reference(REFERENCE, replace(three_classes, ignore_index=3)), ignored)
@@ -76,6 +77,15 @@ def test_references_fit_the_image_and_the_classes(loaded, tmp_path):
         reference(REFERENCE[1:])
     with pytest.raises(Refusal, match="no pixel of a class"):
         reference(np.full_like(REFERENCE, IGNORE_INDEX))
+
+
+def test_ids_that_count_from_1_are_those_of_the_processor(loaded, tmp_path):
+    counted = replace(loaded, processor=SegformerImageProcessor(do_reduce_labels=True))
+    Image.fromarray(np.where(REFERENCE == IGNORE_INDEX, 0, REFERENCE + 1)).save(tmp_path / "mask.png")
+    assert np.array_equal(open_reference(str(tmp_path / "mask.png"), photo(), counted), REFERENCE)
+    Image.new("L", (60, 44), 5).save(tmp_path / "mask.png")
+    with pytest.raises(Refusal, match=r"of no class of this model, \[5\]: its classes are 1 to 4"):
+        open_reference(str(tmp_path / "mask.png"), photo(), counted)
 
 
 def test_a_reference_is_turned_as_its_exif_tag_says(loaded, tmp_path):
