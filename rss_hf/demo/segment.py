@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data import voc_palette
+from ..data import process_image, voc_palette
 from ..evaluation.predict import predict_maps_and_entropies
 from .images import Refusal, whole
 from .models import Loaded
@@ -82,7 +82,7 @@ def segment(loaded: Loaded, image: Image.Image, window: int = 0, flip: bool = Fa
 
 def model_input(loaded: Loaded, image: Image.Image) -> torch.Tensor:
     """The processed image (1, 3, h, w), on the device of the model."""
-    return loaded.processor(images=image, return_tensors="pt")["pixel_values"].to(loaded.model.device)
+    return process_image(loaded.processor, image)[None].to(loaded.model.device)
 
 
 def check_window(window: int, size: tuple[int, int]):

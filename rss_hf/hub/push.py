@@ -18,7 +18,7 @@ logger = logging.get_logger(__name__)
 RETRY_DELAYS = (1.0, 4.0)  # seconds before the second and the third attempt
 
 NOT_THE_MODEL = ["_*", "checkpoint-*", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "global_step*"]
-NOT_THE_MODEL += ["*_state.safetensors"]  # like the files above, it serves to resume training and nothing else
+NOT_THE_MODEL += ["*_state.safetensors", "checkpoint.json", ".writing*"]  # these serve to resume too
 PRIVATE_FILES = ["training_args.bin"]  # holds the token
 
 

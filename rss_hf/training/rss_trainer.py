@@ -19,7 +19,7 @@ from ..rewards import RewardBatch, WeightedRewards
 from .loss import policy_gradient_loss
 from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
-from .running_metrics import RunningMetrics
+from .running_metrics import RewardCalls, RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
 
 
@@ -71,11 +71,11 @@ class RSSTrainer(SegmentationTrainer):
         if not isinstance(args, RSSConfig):
             raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
         reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
-        self.rewards = WeightedRewards(reward_funcs, args.reward_weights)
+        self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
         self.strides = ProgressiveStrides(args.strides, args.stride_warmup)
         self.noise = SeededNoise(args.seed, self.accelerator)
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)
-        self.metrics = RunningMetrics()
+        self.metrics, self.calls = RunningMetrics(), RewardCalls()
         context = EstimatorContext(
             rewards=self.rewards,
             num_samples=args.num_samples,
@@ -109,6 +109,7 @@ class RSSTrainer(SegmentationTrainer):
             total = self.rewards.total(rewards)
             columns = batch.columns(self.estimator.required_columns)
             weights = self.estimator.weights(policy, actions, total, columns, progress)
+        self.calls.total += len(noise) * len(policy.log_probs) * self.args.world_size
         self.metrics.log_rewards(rewards, total)
         self.metrics.log("grid", total.new_full((), policy.num_sites))
         self.metrics.log("stride", total.new_full((), self.strides.stride(progress.fraction)))
@@ -139,7 +140,7 @@ class RSSTrainer(SegmentationTrainer):
         args, rewards = self.args, zip(self.rewards.names, self.rewards.weights, strict=True)
         return {
             "rewarded": " + ".join(f"{weight:g} `{name}`" for name, weight in rewards),
-            "reward calls": f"{self.reward_calls():,} maps judged",
+            "reward calls": f"{self.calls.total:,} maps judged",
             "maps drawn an image (K)": str(args.num_samples),
             "strides of the action grid": ", ".join(map(str, args.strides)),
             "advantage estimator": args.advantage_estimator,
@@ -180,31 +181,38 @@ class RSSTrainer(SegmentationTrainer):
                     f"strides={self.args.strides} (PSR), or raise num_samples={self.args.num_samples}."
                 )
         if "loss" in logs or "train_runtime" in logs:  # the latter once, when training has ended
-            logs["reward_calls"] = self.reward_calls()
+            logs["reward_calls"] = self.calls.total
         super().log(logs, start_time)
 
-    def reward_calls(self) -> int:
-        """Maps that were scored so far, an epoch's last batch counted as full."""
-        draws = math.ceil(self.state.global_step / self.args.num_iterations)
-        return draws * self.args.num_samples * self.get_total_train_batch_size(self.args)
+    def steps_a_batch(self) -> int:
+        return self.args.num_iterations
+
+    def run_settings(self) -> dict[str, Any]:
+        names = ("num_samples", "strides", "stride_warmup", "advantage_estimator", "advantage_estimator_kwargs")
+        names += ("scale_rewards", "entropy_coef", "num_iterations")
+        rewards = dict(zip(self.rewards.names, self.rewards.weights, strict=True))
+        return super().run_settings() | {name: getattr(self.args, name) for name in names} | {"rewards": rewards}
+
+    def load_state(self, checkpoint: str | None) -> None:
+        for name, part in self._stateful().items():
+            path = None if checkpoint is None else Path(checkpoint, f"{name}_state.safetensors")
+            part.load_state_dict(load_file(path) if path is not None and path.is_file() else {})
 
     def _stateful(self) -> dict[str, Any]:
-        """What has a state that checkpoints keep, by the name of its file."""
-        return {"reward_state": self.rewards.counts, "estimator_state": self.estimator}
+        """What has a state that checkpoints keep, by the beginning of its file's name."""
+        return {"reward": self.rewards.counts, "estimator": self.estimator, "calls": self.calls}
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        """Also saves the state of rewards and estimator, for a resumed run to go on with."""
+        """Also saves the states of [`~RSSTrainer.load_state`]."""
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
             for name, part in self._stateful().items():
                 if state := part.state_dict():
-                    save_file(state, Path(output_dir, f"{name}.safetensors"))
+                    save_file(state, Path(output_dir, f"{name}_state.safetensors"))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        for name, part in self._stateful().items():
-            path = None if checkpoint is None else Path(checkpoint, f"{name}.safetensors")
-            part.load_state_dict(load_file(path) if path is not None and path.is_file() else {})
+        self.load_state(checkpoint)
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
         """The Trainer's, or with `num_iterations` above 1 one that repeats the rows of a whole step as often."""

@@ -14,14 +14,17 @@ from ..data import (
     EvalTransform,
     SegmentationDataset,
     StreamingSegmentationDataset,
+    check_batch,
     collate,
     evaluation_examples,
+    set_epoch,
     training_examples,
 )
 from ..evaluation import evaluate_model, segmentation_scores
 from ..hub.push import HubPushMixin
 from .encoder import find_encoder, freeze_batch_norm
 from .model_loading import check_classes, ignore_index_of, load_image_processor, load_model
+from .safe_training import SafeTrainingMixin
 from .segmentation_config import SegmentationConfig
 
 
@@ -32,11 +35,10 @@ class EpochCallback(TrainerCallback):
     """Tells the training set the epoch, so that augmentation depends on (seed, epoch, row) alone, also on resume."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        if hasattr(train_dataloader.dataset, "set_epoch"):
-            train_dataloader.dataset.set_epoch(int(state.epoch))
+        set_epoch(train_dataloader.dataset, int(state.epoch))
 
 
-class SegmentationTrainer(HubPushMixin, Trainer):
+class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
     """
     [`~transformers.Trainer`] for any model whose output has `logits` (B, C, h, w). By itself it trains on the model's
     own loss (cross-entropy on `labels`); [`RSSTrainer`] trains on rewards.
@@ -101,6 +103,7 @@ class SegmentationTrainer(HubPushMixin, Trainer):
         if processing_class is None:
             processing_class = find_image_processor(model, train_dataset, eval_dataset)
         self.ignore_index = ignore_index_of(model)
+        self.has_checked_batch = False
         if holds_images(train_dataset):
             train_dataset = training_examples(
                 train_dataset,
@@ -152,6 +155,12 @@ class SegmentationTrainer(HubPushMixin, Trainer):
             optimizer.add_param_group(group | {"params": parts[1], "lr": self.args.encoder_learning_rate})
         return optimizer
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if not self.has_checked_batch:
+            check_batch(inputs, self.model.config.num_labels, self.ignore_index)
+            self.has_checked_batch = True
+        return super().training_step(model, inputs, num_items_in_batch)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = {name: inputs[name] for name in ("pixel_values", "labels")}
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -191,6 +200,17 @@ class SegmentationTrainer(HubPushMixin, Trainer):
     def on_evaluation_step(self, step: int) -> None:
         """Moves the progress bar."""
         self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+    def run_settings(self) -> dict[str, Any]:
+        """The settings that a resumed run is expected to share with the one it goes on from."""
+        names = ("seed", "data_seed", "learning_rate", "encoder_learning_rate", "weight_decay", "optim", "max_steps")
+        settings = {name: getattr(self.args, name) for name in names}
+        settings["images_a_step"] = self.get_total_train_batch_size(self.args)
+        if has_length(self.train_dataset):
+            settings["training_images"] = len(self.train_dataset)
+        if isinstance(self.train_dataset, SegmentationDataset):
+            settings["training_data"] = self.train_dataset.dataset._fingerprint
+        return settings
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         """
