@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 
 from fuzz_rewards import reward_answers, reward_columns, reward_names, reward_weights
-from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 
@@ -50,7 +50,6 @@ def fuzz(target: Callable[[st.DataObject], None], seconds: float, first_seed: in
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
         report_multiple_bugs=False,
-        verbosity=Verbosity.quiet,
     )
     round_number = first_seed
     while time.monotonic() < end:
@@ -58,7 +57,7 @@ def fuzz(target: Callable[[st.DataObject], None], seconds: float, first_seed: in
             seed(round_number)(options(given(st.data())(counted)))()
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
-            report = "".join(traceback.format_exception(error)) + "\n".join(getattr(error, "__notes__", []))
+            report = "".join(traceback.format_exception(error))  # the input is among its notes
             errors.setdefault((type(error), where.filename, where.lineno), report)
         round_number += 1
     return executions, list(errors.values())

@@ -14,10 +14,10 @@ from rss_hf.advantages import SCALE_REWARDS, leave_one_out, normalize, pairwise_
 from rss_hf.rewards import LARGEST_REWARD, REWARDS, RewardBatch, WeightedRewards, get_reward
 
 
-K, B, C, SIZE, GRID = 2, 3, 4, (6, 5), (3, 2)
+K, B, C, SIZE, GRID = 2, 2, 3, (3, 2), (2, 1)
 N = K * B
-ACTIONS = torch.arange(N * 6).view(K, B, *GRID) % C
-LABELS = torch.arange(B * 30).view(B, *SIZE) % C
+ACTIONS = torch.arange(N * 2).view(K, B, *GRID) % C
+LABELS = torch.arange(B * 6).view(B, *SIZE) % C
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -141,7 +141,7 @@ def lists() -> st.SearchStrategy[list]:
     """Of numbers, None, tensors and anything else, nested or not."""
     numbers = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.floats(-1, 1).map(torch.tensor))
     of_pixels = st.lists(
-        st.lists(st.lists(numbers, min_size=5, max_size=5), min_size=6, max_size=6), min_size=N, max_size=N
+        st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=3, max_size=3), min_size=N, max_size=N
     )
     anything = st.recursive(SCALARS | tensors(), st.lists, max_leaves=12)
     return st.one_of(st.lists(numbers, min_size=N, max_size=N), of_pixels, st.lists(anything), anything)
@@ -166,7 +166,7 @@ FORMS = [
     lambda tensor: tensor.to("meta"),
     lambda tensor: tensor.mT if tensor.ndim > 1 else tensor.flip(0),
     lambda tensor: tensor.requires_grad_(),
-    lambda tensor: tensor[:1].expand(tensor.shape),
+    lambda tensor: tensor.sum().expand(tensor.shape),
     lambda tensor: torch.nested.nested_tensor(list(tensor)),
     lambda tensor: torch.quantize_per_tensor(tensor.float(), 0.1, 0, torch.qint8),
     lambda tensor: tensor.unbind(),
