@@ -1,6 +1,7 @@
 """Command lines: dataclasses of options, YAML files under them, unknown names refused with the nearest one."""
 
 import argparse
+import datetime
 import difflib
 import json
 import re
@@ -14,6 +15,10 @@ from ..recipes import recipe
 from ..recipes.settings_file import read_settings
 from ..training.rss_config import RSSConfig
 from .help import help_text
+
+
+MAX_SIDE = 8192  # pixels; a batch of larger crops fits no memory
+SCALES = (0.1, 10.0)  # beyond, resizing takes minutes an image, or leaves no pixel
 
 
 @dataclass
@@ -42,6 +47,15 @@ class DataArguments:
     validation_fraction: float = field(default=0.1, metadata={"help": "Held out where there is no such split."})
     max_train_samples: int | None = field(default=None, metadata={"help": "Keep only so many training rows."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Keep only so many evaluation rows."})
+
+    def __post_init__(self):
+        for name in ("max_train_samples", "max_eval_samples"):
+            if (limit := getattr(self, name)) is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1, got {limit}. Leave it out to keep all rows.")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be above 0 and below 1, got {self.validation_fraction}.")
+        if not self.dataset_name.strip():
+            raise ValueError("dataset_name is empty: give a Hub id, a folder, IMAGES,MASKS or shapes.")
 
 
 @dataclass
@@ -81,12 +95,18 @@ class AugmentationArguments:
     photometric_distortion: bool = field(default=True, metadata={"help": "Vary brightness, contrast and colour."})
 
     def __post_init__(self):
-        if len(self.image_size) not in (1, 2) or min(self.image_size) < 1:
-            raise ValueError(f"image_size={self.image_size} must be a height and a width, or one side, in pixels.")
+        if len(self.image_size) not in (1, 2) or not all(1 <= side <= MAX_SIDE for side in self.image_size):
+            raise ValueError(
+                f"image_size={self.image_size} must be a height and a width, or one side, in pixels from 1 to "
+                f"{MAX_SIDE}."
+            )
         if len(self.image_size) == 1:
             self.image_size = self.image_size * 2
-        if len(self.scale_range) != 2 or not 0 < self.scale_range[0] <= self.scale_range[1]:
-            raise ValueError(f"scale_range={self.scale_range} must be two numbers above 0, the smaller one first.")
+        low, high = SCALES
+        if len(self.scale_range) != 2 or not low <= self.scale_range[0] <= self.scale_range[1] <= high:
+            raise ValueError(
+                f"scale_range={self.scale_range} must be two numbers from {low} to {high}, the smaller one first."
+            )
 
 
 class OptionParser(HfArgumentParser):
@@ -128,14 +148,20 @@ def parse_args(*dataclass_types: type, argv: list[str] | None = None, descriptio
     layers += [(f"recipe {name}", recipe(name)) for name in sources.recipe]
     for place, layer in layers:
         refuse_unknown(list(layer), names, place)
+        check_values(layer, place)
         values |= layer
         parser.places |= dict.fromkeys(layer, place)
     for name in map(option_name, argv):  # what the command line overrides is not read, and not the file's to blame
         values.pop(name, None)
         parser.places.pop(name, None)
-    *parsed, unknown = parser.parse_args_into_dataclasses(
-        as_command_line(values) + argv, return_remaining_strings=True, look_for_args_file=False
-    )
+    try:
+        *parsed, unknown = parser.parse_args_into_dataclasses(
+            as_command_line(values) + argv, return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as error:  # of the dataclasses, which do not know where a value stands
+        word = re.match(r"\w+", str(error))
+        place = parser.places.get(word[0] if word else "")
+        raise (ValueError(f"{place}: {error}") if place else error) from None
     options = [option_name(word) for word in unknown if word.startswith("--")]
     refuse_unknown(options, [*names, "config", *(["recipe"] if has_recipes else [])], "command line")
     if unknown:
@@ -172,6 +198,17 @@ def refuse_unknown(names: list[str], known: list[str], place: str) -> None:
             raise ValueError(f"{place}: unknown argument {name!r}.{hint}")
 
 
+def check_values(values: dict[str, Any], place: str) -> None:
+    """Raises a `ValueError` for a value that no option takes: what is no text, number, boolean, list or mapping."""
+    for name, value in values.items():
+        parts = value if isinstance(value, list) else [value]
+        for part in parts:
+            if isinstance(value, list) and (part is None or str(part).startswith("--")):
+                raise ValueError(f"{place}: {name} has {part!r} in its list, which stands for no value. Leave it out.")
+            if not isinstance(part, str | int | float | dict | datetime.date | None):
+                raise ValueError(f"{place}: {name} holds a {type(part).__name__}, {part!r}; give a text or a number.")
+
+
 def as_command_line(values: dict[str, Any]) -> list[str]:
     """A mapping as words of a command line, so that a file's values are converted and checked as a line's are."""
     words = []
@@ -184,4 +221,4 @@ def as_command_line(values: dict[str, Any]) -> list[str]:
 
 
 def as_word(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict) else str(value)
+    return json.dumps(value, default=str) if isinstance(value, dict) else str(value)

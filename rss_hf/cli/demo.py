@@ -2,6 +2,8 @@
 
 import sys
 
+from .errors import one_line_errors
+
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command, see [`~rss_hf.demo.app.main`]."""
@@ -11,7 +13,8 @@ def main(argv: list[str] | None = None) -> None:
         if error.name != "gradio":
             raise
         sys.exit("The demo needs gradio, which is not installed: pip install 'rss-hf[demo]'.")
-    app.main(argv)
+    with one_line_errors():
+        app.main(argv)
 
 
 if __name__ == "__main__":

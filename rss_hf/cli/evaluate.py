@@ -11,18 +11,19 @@ import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, PreTrainedConfig
+from transformers import PreTrainedConfig
 
-from ..data import check_labels, collate, evaluation_examples, load_segmentation_dataset
+from ..data import check_labels, collate, evaluation_examples, load_segmentation_dataset, reduces_labels
 from ..data.columns import find_class_names
 from ..evaluation import evaluate_model, segmentation_scores
 from ..reporting.report import score_table
-from ..training import ignore_index_of
+from ..training import ignore_index_of, load_trained_model
 from .arguments import DataArguments, parse_args
+from .checks import check_window, check_writable
+from .errors import one_line_errors
 
 
 @dataclass
@@ -42,9 +43,22 @@ class EvaluateArguments:
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the model code that the Hub id brings."})
 
+    def __post_init__(self):
+        check_window(self.window)
+        if self.batch_size < 1 or self.num_workers < 0:
+            raise ValueError(
+                f"batch_size={self.batch_size} must be at least 1, num_workers={self.num_workers} at least 0."
+            )
+
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command."""
+    with one_line_errors():
+        evaluate(argv)
+
+
+def evaluate(argv: list[str] | None) -> None:
+    """Reads, predicts and scores."""
     args, data_args = parse_args(EvaluateArguments, DataArguments, argv=argv, description=__doc__)
     # Each process reads its own rows: rows read by one and dispatched would have to be of one size.
     accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(dispatch_batches=False))
@@ -53,17 +67,15 @@ def main(argv: list[str] | None = None) -> None:
             f"--streaming on {accelerator.num_processes} processes would count some images twice, because the length "
             "of a stream is not known: use one process, or read the data set without --streaming."
         )
-    source = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    model = AutoModelForSemanticSegmentation.from_pretrained(args.model, dtype=torch.float32, **source)
-    processor = AutoImageProcessor.from_pretrained(args.model, **source)
+    if args.output_file is not None:
+        check_output_file(Path(args.output_file))
+    model, processor = load_trained_model(args.model, args.model_revision, args.trust_remote_code)
     class_names, ignore_index = choose_class_names(args.model, model.config, data_args), ignore_index_of(model)
 
     with accelerator.main_process_first():
         options = vars(data_args) | {"class_names": class_names}
-        if data_args.eval_split is not None:  # the only one that is needed: there may be no split to train on
-            options["train_split"] = data_args.eval_split
-        data = load_segmentation_dataset(**options)
-        check_labels(data.validation, len(class_names), "validation", data.mask_palette)
+        data = load_segmentation_dataset(**options, require_train=False)
+        check_labels(data.validation, len(class_names), "validation", data.mask_palette, reduces_labels(processor))
     dataset = evaluation_examples(
         data.validation,
         processor,
@@ -123,10 +135,16 @@ def choose_class_names(model_name: str, config: PreTrainedConfig, data_args: Dat
     return theirs
 
 
+def check_output_file(path: Path) -> None:
+    """Raises a `ValueError` where a file cannot be written."""
+    if path.is_dir():
+        raise ValueError(f"--output_file {path} is a folder. Give a file in it, {path / 'scores.json'} say.")
+    check_writable("output_file", path.parent)
+
+
 def write_scores(path: Path, scores: dict[str, float], arguments: dict) -> None:
     """JSON of the arguments and the scores; those of absent classes, NaN, are null, as JSON has no NaN."""
     scores = {name: None if math.isnan(value) else value for name, value in scores.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"arguments": arguments, "scores": scores}, indent=2) + "\n")
 
 

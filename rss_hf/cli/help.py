@@ -17,7 +17,7 @@ TRAINER_OPTIONS = {
     "output_dir": "Where the model, its checkpoints and the report go.",
     "resume_from_checkpoint": "A checkpoint's folder, or last: go on from the last one in output_dir.",
     "do_train": "false: only evaluate and report.",
-    "max_steps": "Optimizer steps. Where it is not above 0, num_train_epochs counts.",
+    "max_steps": "Optimizer steps; -1: num_train_epochs counts.",
     "per_device_train_batch_size": "Images a process trains on at once.",
     "gradient_accumulation_steps": "Batches a step.",
     "learning_rate": "Rate at the end of the warm-up.",

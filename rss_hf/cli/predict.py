@@ -5,19 +5,22 @@ Segments images: for each NAME.* a mask NAME.png (its pixels are class ids, show
     rss-hf predict --model outputs/shapes --input photo.jpg --output_dir predictions --window 512 512 --flip
 """
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
 from tqdm import tqdm
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from ..data import IMAGE_SUFFIXES, open_image, process_image, voc_palette
 from ..evaluation.predict import predict_maps
 from ..reporting.figures import colorize, overlay
+from ..training import load_trained_model
+from ..training.model_loading import find_model
 from .arguments import parse_args
+from .checks import check_window, check_writable
+from .errors import one_line_errors
 
 
 @dataclass
@@ -36,27 +39,42 @@ class PredictArguments:
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the model."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run the model code that the Hub id brings."})
 
+    def __post_init__(self):
+        check_window(self.window)
+
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the command."""
+    """Runs the command. Exits with code 1 and the names of the images that could not be read, if there are any."""
+    with one_line_errors():
+        damaged = predict(argv)
+    if damaged:
+        sys.exit("\n".join([f"{len(damaged)} images could not be read and have no mask:", *damaged]))
+
+
+def predict(argv: list[str] | None) -> list[str]:
+    """Segments every image that can be read; what is wrong with each of the others."""
     (args,) = parse_args(PredictArguments, argv=argv, description=__doc__)
     images = find_images(Path(args.input))
     outputs = output_paths(images, Path(args.output_dir))
-    source = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    model = AutoModelForSemanticSegmentation.from_pretrained(args.model, dtype=torch.float32, **source)
-    processor = AutoImageProcessor.from_pretrained(args.model, **source)
+    find_model(args.model)
+    check_writable("output_dir", args.output_dir)
+    model, processor = load_trained_model(args.model, args.model_revision, args.trust_remote_code)
     model.to(PartialState().device)
 
-    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-    palette = voc_palette()
+    palette, damaged = voc_palette(), []
     for path, (mask_path, overlay_path) in zip(tqdm(images, unit="image"), outputs, strict=True):
-        image = open_image(path)
+        try:
+            image = open_image(path)
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
         pixel_values = process_image(processor, image)[None].to(model.device)
         [mask] = predict_maps(model, pixel_values, [(image.height, image.width)], window=args.window, flip=args.flip)
         mask = mask.cpu()
         colorize(mask, palette).save(mask_path)
         overlay(image, mask, palette).save(overlay_path)
-    print(f"{len(images)} masks and overlays are in {args.output_dir}.")
+    print(f"{len(images) - len(damaged)} masks and overlays are in {args.output_dir}.")
+    return damaged
 
 
 def find_images(path: Path) -> list[Path]:

@@ -9,8 +9,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from huggingface_hub.utils import validate_repo_id
+
 from ..hub.push import Push
 from .arguments import parse_args
+from .errors import one_line_errors
 
 
 @dataclass
@@ -33,9 +36,11 @@ class PushArguments:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command. Exits with the command that finishes the push where it fails."""
-    (args,) = parse_args(PushArguments, argv=argv, description=__doc__)
-    if not (Path(args.folder) / "config.json").is_file():
-        raise FileNotFoundError(f"--folder {args.folder}: there is no config.json in it. Give a saved model's folder.")
+    with one_line_errors():
+        (args,) = parse_args(PushArguments, argv=argv, description=__doc__)
+        if not (Path(args.folder) / "config.json").is_file():
+            raise ValueError(f"--folder {args.folder}: there is no config.json in it. Give a saved model's folder.")
+        validate_repo_id(args.repo_id)
     push = Push(**{**vars(args), "private": args.private or None})
     try:
         commit = push.run()

@@ -15,7 +15,14 @@ import psutil
 import torch
 from transformers import BaseImageProcessor, PreTrainedModel, set_seed
 
-from ..data import check_labels, evaluation_examples, load_segmentation_dataset, training_examples
+from ..data import (
+    SegmentationData,
+    check_splits,
+    evaluation_examples,
+    load_segmentation_dataset,
+    reduces_labels,
+    training_examples,
+)
 from ..reporting.report import write_report
 from ..training import (
     RSSConfig,
@@ -26,7 +33,10 @@ from ..training import (
     load_model,
 )
 from ..training.checkpoints import find_checkpoint as newest_checkpoint
+from ..training.model_loading import find_model
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
+from .checks import check_image_size, check_metric, check_report_to, check_strides, check_writable
+from .errors import one_line_errors, one_line_own_errors
 
 
 logger = logging.getLogger("rss_hf")
@@ -34,28 +44,36 @@ logger = logging.getLogger("rss_hf")
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the command."""
+    with one_line_errors():
+        trainer, data, checkpoint = prepare(argv)
+    with one_line_own_errors():
+        run(trainer, data, checkpoint)
+
+
+def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationData, str | None]:
+    """The trainer that a command line asks for, its data and the checkpoint to go on from, all checked."""
     model_args, data_args, augmentation, args = parse_args(
         ModelArguments, DataArguments, AugmentationArguments, RSSConfig, argv=argv, description=__doc__
     )
     sys.path.append(os.getcwd())  # where a user's own rewards are, for --reward_funcs module:function
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logger.setLevel(logging.INFO if args.should_log else logging.WARNING)
-    checkpoint = find_checkpoint(args)
-    use_all_cores(args)
-    set_seed(args.seed)
     trainer_class = RSSTrainer if model_args.objective == "reward" else SegmentationTrainer
     positions = trainer_class.needs_positions(args)
-    if positions and data_args.streaming:
-        raise ValueError(
-            f"advantage_estimator={args.advantage_estimator!r} finds each image again when it comes back, which "
-            "--streaming does not let it do. Leave out --streaming, or use another estimator."
-        )
+    check_together(model_args, data_args, augmentation, args, positions)
+    checkpoint = find_checkpoint(args)
+    if args.should_save:
+        check_writable("output_dir", args.output_dir)
+    use_all_cores(args)
+    set_seed(args.seed)
 
     with args.main_process_first(desc="reading the data"):
         data = load_segmentation_dataset(**vars(data_args))
-        for split, rows in (("train", data.train), ("validation", data.validation)):
-            check_labels(rows, len(data.class_names), split, data.mask_palette)
     model, processor = make_model(model_args, args, data.class_names, tuple(augmentation.image_size))
+    with args.main_process_first(desc="checking the data"):
+        splits = {"train": data.train, "validation": data.validation}
+        check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
+    check_image_size(model, augmentation.image_size)
     masks = {
         "ignore_index": ignore_index_of(model),
         "palette": data.mask_palette,
@@ -73,6 +91,35 @@ def main(argv: list[str] | None = None) -> None:
         processing_class=processor,
         data_source=data.source,
     )
+    check_metric(args, data.class_names, trainer.rewards.names if isinstance(trainer, RSSTrainer) else [])
+    return trainer, data, checkpoint
+
+
+def check_together(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    augmentation: AugmentationArguments,
+    args: RSSConfig,
+    positions: bool,
+) -> None:
+    """Raises a `ValueError` for options that do not go together, or for a model's folder that is not there."""
+    if model_args.model_name_or_path:
+        find_model(model_args.model_name_or_path)
+    check_report_to(args)
+    if model_args.objective == "reward":
+        check_strides(args.strides, augmentation.image_size)
+    if positions and data_args.streaming:
+        raise ValueError(
+            f"advantage_estimator={args.advantage_estimator!r} finds each image again when it comes back, which "
+            "--streaming does not let it do. Leave out --streaming, or use another estimator."
+        )
+    if data_args.streaming and args.do_train and args.max_steps < 0:
+        raise ValueError("--streaming needs --max_steps, because the length of a stream is not known.")
+
+
+def run(trainer: SegmentationTrainer, data: SegmentationData, checkpoint: str | None) -> None:
+    """Trains, evaluates and writes all that is kept."""
+    args = trainer.args
     if args.do_train:
         result = trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
@@ -98,6 +145,12 @@ def find_checkpoint(args: RSSConfig) -> str | None:
         raise ValueError(
             f"{args.output_dir} holds checkpoints, up to {Path(last).name}. Continue with "
             "'--resume_from_checkpoint last', or train elsewhere with another --output_dir."
+        )
+    if args.resume_from_checkpoint is not None and not Path(args.resume_from_checkpoint).is_dir():
+        newest = f", the newest whole one in {args.output_dir} is {Path(last).name}" if last else ""
+        raise ValueError(
+            f"resume_from_checkpoint={args.resume_from_checkpoint!r}: there is no such folder{newest}. Give the "
+            "folder of a checkpoint, or 'last'."
         )
     return args.resume_from_checkpoint
 

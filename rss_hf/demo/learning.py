@@ -16,7 +16,8 @@ from ..reporting.figures import overlay
 from ..rewards import REWARDS, RewardBatch, WeightedRewards
 from .images import Refusal, open_picture, whole
 from .models import Loaded
-from .segment import PALETTE, computing, model_input
+from .segment import PALETTE, model_input
+from .work import turns
 
 
 SAMPLES = (2, 16)  # K, from and to
@@ -123,6 +124,7 @@ def draw(
             f"to {MAX_SAMPLED_PIXELS // 10**6} million. Make it smaller."
         )
     num_samples, seed = whole(num_samples, "number of maps"), whole(seed, "seed")
+    stride = whole(stride, "stride")
     if not SAMPLES[0] <= num_samples <= SAMPLES[1]:
         raise Refusal(f"The number of maps is {num_samples}: give {SAMPLES[0]} to {SAMPLES[1]}.")
     for name, value, known in (
@@ -135,7 +137,8 @@ def draw(
     if not 0 <= seed < 2**32:
         raise Refusal("The seed must be 0 or more and less than 4294967296.")
     references = torch.from_numpy(reference).long()[None]  # (1, H, W)
-    with computing, torch.no_grad():
+    loaded.dry_run.check(loaded.dry_run.input_size(*image.size))
+    with turns.compute(), torch.no_grad():
         pixel_values = model_input(loaded, image)
         logits = loaded.model(pixel_values=pixel_values).logits.cpu()
         policy = PixelPolicy(logits, action_grid(tuple(pixel_values.shape[-2:]), stride))

@@ -1,7 +1,11 @@
 """Models and image processors by name, and what a model's configuration says of its classes."""
 
+import re
+from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -33,18 +37,89 @@ def load_model(
         id2label (`dict[int, str]`, *optional*, defaults to those of the checkpoint): the classes' names by id.
         trust_remote_code (`bool`, *optional*, defaults to `False`): run the model code that the Hub id brings.
         kwargs: of `from_pretrained`: `revision`, `num_labels`, `ignore_mismatched_sizes`, ...
+
+    Raises:
+        ValueError: a folder that is not there or holds no model, damaged weights, or a head for other classes.
     """
     if id2label is not None:
         kwargs |= {"id2label": id2label, "label2id": {name: i for i, name in id2label.items()}}
     if not name_or_path:
         return RSSSegformerForSemanticSegmentation(RSSSegformerConfig(**kwargs))
+    name_or_path = find_model(name_or_path)
     source = {"revision": kwargs.get("revision"), "trust_remote_code": trust_remote_code}
-    model_type = AutoConfig.from_pretrained(name_or_path, **source).model_type
-    if model_type in ("segformer", RSSSegformerConfig.model_type):
-        return RSSSegformerForSemanticSegmentation.from_pretrained(name_or_path, **kwargs)
-    return AutoModelForSemanticSegmentation.from_pretrained(
-        name_or_path, trust_remote_code=trust_remote_code, **kwargs
-    )
+    config = AutoConfig.from_pretrained(name_or_path, **source)
+    if config.model_type in ("segformer", RSSSegformerConfig.model_type):
+        model_class = RSSSegformerForSemanticSegmentation
+    else:
+        model_class, kwargs["trust_remote_code"] = AutoModelForSemanticSegmentation, trust_remote_code
+    try:
+        return model_class.from_pretrained(name_or_path, **kwargs)
+    except SafetensorError as error:
+        raise ValueError(f"The weights of {name_or_path} are damaged: {error}. Copy or train them again.") from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        names, given = list(config.id2label.values()), "other" if id2label is None else f"the {len(id2label)} given"
+        raise ValueError(
+            f"{name_or_path} has a head for {len(names)} classes ({', '.join(names[:5])}{', ...' * (len(names) > 5)}) "
+            f"that does not fit {given} classes. To start a new head on the rest of the model, set "
+            "ignore_mismatched_sizes to true; else give the model's own classes."
+        ) from error
+
+
+def load_trained_model(
+    name_or_path: str, revision: str | None = None, trust_remote_code: bool = False
+) -> tuple[PreTrainedModel, BaseImageProcessor]:
+    """
+    A segmentation model in float32, ready to predict, and its image processor. The arguments are as for
+    [`load_model`].
+
+    Raises:
+        ValueError: a folder that is not there or holds no model, damaged weights, or weights without a head.
+    """
+    source = {"revision": revision, "trust_remote_code": trust_remote_code}
+    name_or_path = find_model(name_or_path)
+    try:
+        model, report = AutoModelForSemanticSegmentation.from_pretrained(
+            name_or_path, dtype=torch.float32, output_loading_info=True, **source
+        )
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"The weights of {name_or_path} cannot be loaded: {error}") from error
+    missing = sorted(set(report["missing_keys"]) & dict(model.named_parameters()).keys())
+    if missing:
+        raise ValueError(
+            f"{name_or_path} lacks {len(missing)} weights of a {type(model).__name__}, {missing[0]} among them: its "
+            "predictions would be random. Give a model that was trained to segment."
+        )
+    return model, AutoImageProcessor.from_pretrained(name_or_path, **source)
+
+
+def find_model(name_or_path: str) -> str:
+    """
+    A folder of a model, its `~` expanded, or what can be an id of the Hub. The Hub is not asked for what can only be
+    meant as a folder: a path that is no `organisation/name`, or one that begins with a folder there is here.
+
+    Raises:
+        ValueError: no such folder, or no model in it.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            return str(path)
+        inside = sorted(folder.name for folder in path.glob("*/") if (folder / "config.json").is_file())
+        hint = f"; it has the folders {', '.join(inside)}, which do" if inside else ""
+        raise ValueError(f"{name_or_path} holds no model, since it has no config.json{hint}. Give a model's folder.")
+    if path.exists():
+        raise ValueError(f"{name_or_path} is a file. Give the folder that holds the model and its config.json.")
+    is_id = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name_or_path) and not re.match(r"checkpoint-\d+$", path.name)
+    beside = is_id and "/" in name_or_path and Path(path.parts[0]).is_dir()
+    if not is_id or beside:
+        hint = f" (where no folder {path.parts[0]} is)" if beside else ""
+        raise ValueError(
+            f"{name_or_path}: there is no such folder. Give the folder of a model, or an id of the Hub{hint}, "
+            "organisation/name."
+        )
+    return name_or_path
 
 
 def load_image_processor(
@@ -61,7 +136,7 @@ def load_image_processor(
     kwargs |= {} if size is None else {"size": {"height": size[0], "width": size[1]}}
     if not name_or_path:
         return SegformerImageProcessor(**kwargs)
-    return AutoImageProcessor.from_pretrained(name_or_path, **kwargs)
+    return AutoImageProcessor.from_pretrained(find_model(name_or_path), **kwargs)
 
 
 def ignore_index_of(model: nn.Module | None) -> int:

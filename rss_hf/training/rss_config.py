@@ -1,10 +1,12 @@
 """Hyper-parameters of reward-driven training."""
 
 from dataclasses import dataclass, field
+from typing import Any, get_type_hints
 
 from ..advantages import ESTIMATORS, SCALE_REWARDS
 from ..policy import ProgressiveStrides
 from .segmentation_config import SegmentationConfig
+from .setting_checks import check_kind
 
 
 @dataclass
@@ -19,6 +21,9 @@ class RSSConfig(SegmentationConfig):
             `pixel_accuracy`, `dice`, `pixel_match`) or by dotted path, `package.module:function`.
         reward_weights (`list[float]`, *optional*, defaults to 1 each):
             One weight for each reward; the weighted sum of those that apply is trained on.
+        reward_timeout (`float`, *optional*):
+            Seconds that a call of a reward may take before the run ends with an error. Without it a reward may hang
+            for ever; the log says so after 30 seconds and each minute then.
         num_samples (`int`, *optional*, defaults to 128):
             K, action maps drawn and scored for each image and step.
         strides (`list[int]`, *optional*, defaults to `[4]`):
@@ -43,6 +48,7 @@ class RSSConfig(SegmentationConfig):
     `remove_unused_columns=False`, since rewards read the other columns.
     """
 
+    OWN_DICT_FIELDS = [*SegmentationConfig.OWN_DICT_FIELDS, "advantage_estimator_kwargs"]
     _VALID_DICT_FIELDS = [*SegmentationConfig._VALID_DICT_FIELDS, "advantage_estimator_kwargs"]
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Rate of the optimizer."})
@@ -53,6 +59,9 @@ class RSSConfig(SegmentationConfig):
         metadata={"help": "Reward names or paths package.module:function."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
+    reward_timeout: float | None = field(
+        default=None, metadata={"help": "Seconds that a reward may take before the run ends with an error."}
+    )
     num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
     strides: list[int] = field(
         default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}
@@ -71,16 +80,22 @@ class RSSConfig(SegmentationConfig):
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
 
     def __post_init__(self):
-        super().__post_init__()
         if isinstance(self.reward_funcs, str):
             self.reward_funcs = [self.reward_funcs]
+        super().__post_init__()
+        if not self.reward_funcs:
+            raise ValueError("reward_funcs is empty: name one reward at least.")
         for name, choices in (("advantage_estimator", tuple(ESTIMATORS)), ("scale_rewards", tuple(SCALE_REWARDS))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
         ProgressiveStrides(self.strides, self.stride_warmup)
+        if self.reward_timeout is not None and self.reward_timeout <= 0:
+            raise ValueError(f"reward_timeout must be seconds, above 0; got {self.reward_timeout}.")
+        if self.entropy_coef < 0:
+            raise ValueError(f"entropy_coef must be at least 0, got {self.entropy_coef}.")
         if self.num_iterations < 1:
             raise ValueError(f"num_iterations must be at least 1, got {self.num_iterations}.")
-        if self.save_strategy == "steps" and self.save_steps % self.num_iterations:
+        if self.num_iterations > 1 and self.save_strategy == "steps" and self.save_steps % self.num_iterations:
             raise ValueError(
                 f"save_steps={self.save_steps} must be a multiple of num_iterations={self.num_iterations}: samples "
                 "are not kept in a checkpoint, and a run resumed half-way through them would take another course."
@@ -89,6 +104,9 @@ class RSSConfig(SegmentationConfig):
 
     def estimator_config(self):
         """The settings of the advantage estimator, checked."""
+        kinds = get_type_hints(ESTIMATORS[self.advantage_estimator].config_class)
+        for name, value in (self.advantage_estimator_kwargs or {}).items():
+            check_kind(f"advantage_estimator_kwargs: {name}", value, kinds.get(name, Any))
         return ESTIMATORS[self.advantage_estimator].make_config(
             self.advantage_estimator_kwargs,
             num_samples=self.num_samples,

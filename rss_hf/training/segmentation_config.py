@@ -4,6 +4,8 @@ from dataclasses import MISSING, dataclass, field, fields
 
 from transformers import TrainingArguments
 
+from .setting_checks import check_finite, check_numbers, parse_json
+
 
 # Arguments of the Trainer that its own loss or evaluation would read, and this package's does not.
 WITHOUT_EFFECT = (
@@ -37,10 +39,12 @@ class SegmentationConfig(TrainingArguments):
     `metric_for_best_model="mean_iou"` (`"reward"` where the evaluation data has no labels).
 
     Raises:
-        ValueError: if an argument is given that has no effect here, or a value is not possible.
+        ValueError: if an argument is given that has no effect here, or a value is of the wrong kind, out of range,
+            NaN or infinite.
     """
 
-    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]
+    OWN_DICT_FIELDS = ["model_init_kwargs"]  # of the others some may be the path of a file
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, *OWN_DICT_FIELDS]
 
     do_train: bool = field(default=True, metadata={"help": "Train; false: only evaluate."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
@@ -54,12 +58,18 @@ class SegmentationConfig(TrainingArguments):
     )
 
     def __post_init__(self):
+        check_numbers(self)
+        for name in self._VALID_DICT_FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, str) and (value.lstrip().startswith("{") or name in self.OWN_DICT_FIELDS):
+                setattr(self, name, parse_json(name, value))
+                check_finite(name, getattr(self, name))
+            elif name in self.OWN_DICT_FIELDS and not isinstance(value, dict | None):
+                raise ValueError(f"{name} must be a mapping, got {value!r}.")
         needs_metric = self.load_best_model_at_end or str(self.lr_scheduler_type).endswith(("plateau", "greedy"))
         if needs_metric and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         super().__post_init__()
-        if self.encoder_learning_rate is not None and self.encoder_learning_rate < 0:
-            raise ValueError(f"encoder_learning_rate must be at least 0, got {self.encoder_learning_rate}.")
         for argument in fields(TrainingArguments):
             if argument.name in WITHOUT_EFFECT:
                 default = argument.default if argument.default_factory is MISSING else argument.default_factory()

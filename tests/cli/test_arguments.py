@@ -123,11 +123,11 @@ def test_only_true_and_false_are_booleans_in_a_file(write, tmp_path):
 def test_one_image_size_is_a_square_and_other_numbers_are_refused():
     for words, size in {"64": [64, 64], "64 80": [64, 80]}.items():
         assert parse_args(AugmentationArguments, argv=["--image_size", *words.split()])[0].image_size == size
-    for words in ("1 2 3", "0", "8 -8"):
+    for words in ("1 2 3", "0", "-32", "8 -8", "100000", "32 100000"):
         with pytest.raises(ValueError, match=r"image_size=\[.*must be a height and a width, or one side"):
             parse_args(AugmentationArguments, argv=["--image_size", *words.split()])
-    for words in ("1", "2 1", "0 1", "1 1 1"):
-        with pytest.raises(ValueError, match=r"scale_range=\[.*must be two numbers above 0"):
+    for words in ("1", "2 1", "0 1", "-1 1", "1 1 1", "1000 1000", "1 1e9", "nan 1", "1 nan", "1 inf", "1e-9 1"):
+        with pytest.raises(ValueError, match=r"scale_range=\[.*must be two numbers from 0.1 to 10"):
             parse_args(AugmentationArguments, argv=["--scale_range", *words.split()])
 
 

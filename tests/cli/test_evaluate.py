@@ -93,15 +93,15 @@ def test_other_classes_are_refused(run, tmp_path):
     save_dataset(tmp_path / "set")
     save_model(tmp_path / "model", NAMES)
     options = ["--model", tmp_path / "model", "--dataset_name", tmp_path / "set"]
-    with pytest.raises(ValueError, match="predicts 4 classes but .*set has 3"):
+    with pytest.raises(SystemExit, match="predicts 4 classes but .*set has 3"):
         run(*options, "--class_names", "a", "b", "c")
     with pytest.raises(
-        ValueError, match="Class 1 is 'car' for .*model and 'road' in .*set.*--class_names sky car road"
+        SystemExit, match="Class 1 is 'car' for .*model and 'road' in .*set.*--class_names sky car road"
     ):
         run(*options, "--class_names", "sky", "road", "car", "boat")
     (tmp_path / "set" / "id2label.json").write_text(json.dumps(dict(enumerate(["sky", "car", "boat", "road"]))))
-    with pytest.raises(ValueError, match="Class 2 is 'road' for .*model and 'boat' in .*set"):
+    with pytest.raises(SystemExit, match="Class 2 is 'road' for .*model and 'boat' in .*set"):
         run(*options)
     run(*options, "--class_names", *NAMES)  # they are the user's to name
-    with pytest.raises(ValueError, match="predicts 4 classes but shapes has 5"):
+    with pytest.raises(SystemExit, match="predicts 4 classes but shapes has 5"):
         run("--model", tmp_path / "model", "--dataset_name", "shapes")

@@ -1,0 +1,75 @@
+"""Checks of what a command was given, before it spends time: folders, image sizes, strides, names of metrics."""
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+from transformers.integrations import get_available_reporting_integrations
+
+from ..training import RSSConfig
+
+
+def check_writable(option: str, folder: str | Path) -> None:
+    """Makes a folder. Raises a `ValueError` that names the option where it cannot be made or written to."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = "it is a file" if isinstance(error, FileExistsError) else error
+        raise ValueError(
+            f"--{option} {str(folder)!r} cannot be written to: {reason}. Choose another folder."
+        ) from error
+
+
+def check_window(window: list[int] | None) -> None:
+    """Raises a `ValueError` unless a window is a height and a width in pixels."""
+    if window is not None and (len(window) != 2 or min(window) < 1):
+        raise ValueError(f"window={window} must be a height and a width in pixels, above 0.")
+
+
+def check_strides(strides: list[int], image_size: list[int]) -> None:
+    """Raises a `ValueError` for a stride that leaves one site for a whole image."""
+    if max(strides) > max(image_size):
+        raise ValueError(
+            f"strides={strides}: a stride of {max(strides)} pixels leaves one action for a whole image of "
+            f"image_size={image_size}. Strides are at most {max(image_size)}; 4 and below give maps with details."
+        )
+
+
+@torch.no_grad()
+def check_image_size(model: PreTrainedModel, image_size: list[int]) -> None:
+    """Raises a `ValueError` where a model cannot process images of this (height, width)."""
+    training = model.training
+    model.eval()  # so that no random number is drawn
+    try:
+        model(pixel_values=torch.zeros(1, 3, *image_size))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot process images of image_size={image_size}: {error}. Use larger sides, "
+            "multiples of 32."
+        ) from error
+    model.train(training)
+
+
+def check_report_to(args: RSSConfig) -> None:
+    """Raises a `ValueError` where training is to be reported to what is not installed."""
+    available = get_available_reporting_integrations()
+    for name in args.report_to:
+        if name not in available:
+            raise ValueError(
+                f"report_to={name!r} is not installed or not known; {available or 'nothing'} is. Or none."
+            )
+
+
+def check_metric(args: RSSConfig, class_names: Iterable[str], rewards: Iterable[str]) -> None:
+    """Raises a `ValueError` where evaluation does not give the metric that checkpoints are chosen by."""
+    metric = args.metric_for_best_model
+    if metric is None:
+        return
+    names = ["mean_iou", "mean_accuracy", "overall_accuracy", "reward", *(f"reward/{name}" for name in rewards)]
+    names += [f"{kind}_{name}" for name in class_names for kind in ("iou", "accuracy")]
+    if metric.removeprefix("eval_") not in names:
+        raise ValueError(f"metric_for_best_model={metric!r} is none of the metrics: {', '.join(names)}.")
