@@ -49,9 +49,8 @@ def test_faults_give_exit_code_1_without_masks_too(tmp_path, capsys):
         check_data.main(["--dataset_name", name, "--class_names", *NAMES])
     out = capsys.readouterr().out
     assert exit.value.code == 1 and "There are no masks." in out
-    assert [line[:38] for line in out.splitlines()[-2:]] == [
-        f"row {i} of split 'train' (b.png): the i" for i in (1, 2)
-    ]
+    for index, line in enumerate(out.splitlines()[-2:], start=1):
+        assert line.startswith(f"row {index} of split 'train' (b.png): the image cannot be")
 
 
 def test_streams_are_refused():
