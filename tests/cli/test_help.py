@@ -57,7 +57,7 @@ def test_help_all_lists_every_option_once(capsys):
 def test_required_options_say_so(capsys):
     lines = printed(capsys, predict, "--help").splitlines()
     assert [line.split()[0] for line in lines if line.endswith("Required.")] == ["--model", "--input", "--output_dir"]
-    with pytest.raises(ValueError, match="the following arguments are required: --model"):
+    with pytest.raises(SystemExit, match="the following arguments are required: --model"):
         predict.main([])
 
 
