@@ -191,7 +191,7 @@ def download(name: str, local: bool, trusted: bool) -> Path:
     try:
         weights = get_hf_file_metadata(hf_hub_url(name, file), token=token)
         if not trusted:
-            check_size(weights.size, f"The weights of {name!r}", MAX_WEIGHTS)
+            check_size(weights.size, f"The file {file} of {name!r}", MAX_WEIGHTS)
             for file in FILES[:2]:
                 about = get_hf_file_metadata(hf_hub_url(name, file, revision=weights.commit_hash), token=token)
                 check_size(about.size, f"The file {file} of {name!r}", MAX_CONFIG)
@@ -241,5 +241,6 @@ def different_names(id2label: dict[int, str]) -> list[str]:
     The names of the classes by id, with the id where one name is given to several; none has more than 40 characters,
     or such as pages take for links and tags.
     """
-    names = [re.sub(r"[^\w ,;:.()/&'+-]", "", str(id2label[i]))[:40] for i in range(len(id2label))]
+    names = [re.sub(r"[^\w ,;:.()/&'+-]", "", str(id2label[i])).split() for i in range(len(id2label))]
+    names = [" ".join(words)[:40] or f"class {i}" for i, words in enumerate(names)]
     return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names)]

@@ -18,6 +18,7 @@ PALETTE = voc_palette()
 MAX_PROBABILITIES = 260_000_000  # classes times pixels of an image and its mirror image: 1 GB in float32
 MIN_WINDOW = 32  # pixels
 MAX_WINDOWS = 256
+NOT_FINITE = "The model's answer for this image is not finite: its weights are damaged."
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,22 @@ def segment(loaded: Loaded, image: Image.Image, window: int = 0, flip: bool = Fa
     windows = count_windows(window, (height, width))
     seen = (min(window, height), min(window, width)) if window else (height, width)
     loaded.dry_run.check(seen, passes=windows * (1 + flip))
+    if windows > 1 and num_classes * (1 + flip) * height * width > MAX_PROBABILITIES:
+        raise Refusal(
+            f"The model's input of {width} x {height} pixels is too large for windows with {num_classes} classes. "
+            "Give 0 for none, or a smaller image."
+        )
     with turns.compute():
         pixel_values = model_input(loaded, image)
         size = (image.height, image.width)
-        [(mask, entropy)] = predict_maps_and_entropies(
-            loaded.model, pixel_values, [size], window=(window, window) if window else None, flip=flip
-        )
+        try:
+            [(mask, entropy)] = predict_maps_and_entropies(
+                loaded.model, pixel_values, [size], window=(window, window) if window else None, flip=flip
+            )
+        except Refusal:
+            raise
+        except ValueError as error:  # of logits alone, since the sizes and windows are checked
+            raise Refusal(NOT_FINITE) from error
         mask, entropy = mask.to("cpu", torch.uint8).numpy(), entropy.cpu().numpy()
     pixels = np.bincount(mask.ravel(), minlength=num_classes)
     areas = [

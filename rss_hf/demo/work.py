@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import BaseImageProcessor, PreTrainedModel
 
+from ..data.transforms import process_image
 from .images import Refusal
 
 
@@ -115,21 +116,23 @@ class DryRun:
         """The (h, w) of the model's input for an image of that size. Raises `Refusal` if making it is too much."""
         pixels = torch.empty(3, height, width, dtype=torch.uint8, device="meta")
         counter = Counter("Preparing this image for the model", self.limit)
-        inputs = self._run(
+        pixel_values = self._run(
             f"The model's image processor cannot take an image of {width} x {height} pixels.",
             counter,
-            partial(self.processor, images=pixels, input_data_format="channels_first", return_tensors="pt"),
+            partial(process_image, self.processor, pixels),
         )
-        return tuple(inputs["pixel_values"].shape[-2:])
+        return tuple(pixel_values.shape[-2:])
 
     def _operations(self, height: int, width: int) -> int:
         """What a pass over an input of that size takes. Raises `Refusal` if it is too much."""
         counter = Counter(f"A pass of the model over {width} x {height} pixels", self.limit)
-        self._run(
+        output = self._run(
             f"The model cannot take an input of {width} x {height} pixels.",
             counter,
-            lambda: self.model(pixel_values=torch.empty(1, 3, height, width, device="meta")),
+            lambda: self.model(pixel_values=torch.empty(1, 3, height, width, device="meta")).logits,
         )
+        if output.ndim != 4 or output.shape[1] != self.model.config.num_labels:
+            raise Refusal(f"The model's answer has shape {tuple(output.shape)}, which is no map of its classes.")
         return counter.operations
 
     def _run(self, failure: str, counter: Counter, function: Callable):
