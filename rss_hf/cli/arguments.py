@@ -56,6 +56,8 @@ class DataArguments:
             raise ValueError(f"validation_fraction must be above 0 and below 1, got {self.validation_fraction}.")
         if not self.dataset_name.strip():
             raise ValueError("dataset_name is empty: give a Hub id, a folder, IMAGES,MASKS or shapes.")
+        if self.class_names is not None and not all(name.strip() for name in self.class_names):
+            raise ValueError(f"class_names={self.class_names} has an empty name.")
 
 
 @dataclass
@@ -77,6 +79,10 @@ class ModelArguments:
         default="reward",
         metadata={"help": "What to learn from.", "choices": ["reward", "cross_entropy"]},
     )
+
+    def __post_init__(self):
+        if self.model_name_or_path is not None and not self.model_name_or_path.strip():
+            raise ValueError("model_name_or_path is empty: leave it out to train SegFormer-B0 from scratch.")
 
 
 @dataclass
@@ -109,12 +115,18 @@ class AugmentationArguments:
             )
 
 
+# What argparse takes for a value, not for an option. Its own pattern leaves out -1e-3.
+NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$", re.IGNORECASE)
+
+
 class OptionParser(HfArgumentParser):
     """A parser of options without abbreviations whose errors are `ValueError`s that say where the value stands."""
 
     def __init__(self, *dataclass_types: type):
         super().__init__(dataclass_types, add_help=False, allow_abbrev=False)
         self.places: dict[str, str] = {}  # the file or recipe that an option is from, by its name
+        self.many = {action.dest for action in self._actions if action.nargs in ("+", "*")}
+        self._negative_number_matcher = NEGATIVE_NUMBER
 
     def error(self, message: str):
         option = re.search(r"--(\w+)", message)
@@ -148,7 +160,7 @@ def parse_args(*dataclass_types: type, argv: list[str] | None = None, descriptio
     layers += [(f"recipe {name}", recipe(name)) for name in sources.recipe]
     for place, layer in layers:
         refuse_unknown(list(layer), names, place)
-        check_values(layer, place)
+        check_values(layer, place, parser.many)
         values |= layer
         parser.places |= dict.fromkeys(layer, place)
     for name in map(option_name, argv):  # what the command line overrides is not read, and not the file's to blame
@@ -158,10 +170,10 @@ def parse_args(*dataclass_types: type, argv: list[str] | None = None, descriptio
         *parsed, unknown = parser.parse_args_into_dataclasses(
             as_command_line(values) + argv, return_remaining_strings=True, look_for_args_file=False
         )
-    except ValueError as error:  # of the dataclasses, which do not know where a value stands
+    except (TypeError, ValueError) as error:  # of the dataclasses, which do not know where a value stands
         word = re.match(r"\w+", str(error))
         place = parser.places.get(word[0] if word else "")
-        raise (ValueError(f"{place}: {error}") if place else error) from None
+        raise ValueError(f"{place}: {error}" if place else str(error)) from error
     options = [option_name(word) for word in unknown if word.startswith("--")]
     refuse_unknown(options, [*names, "config", *(["recipe"] if has_recipes else [])], "command line")
     if unknown:
@@ -198,15 +210,23 @@ def refuse_unknown(names: list[str], known: list[str], place: str) -> None:
             raise ValueError(f"{place}: unknown argument {name!r}.{hint}")
 
 
-def check_values(values: dict[str, Any], place: str) -> None:
-    """Raises a `ValueError` for a value that no option takes: what is no text, number, boolean, list or mapping."""
+def check_values(values: dict[str, Any], place: str, many: set[str]) -> None:
+    """
+    Raises a `ValueError` for a value that no option takes: what is no text, number, boolean or mapping, or a list of
+    these for an option that is not among `many`.
+    """
     for name, value in values.items():
-        parts = value if isinstance(value, list) else [value]
-        for part in parts:
+        if isinstance(value, list) and name not in many:
+            raise ValueError(f"{place}: {name} takes one value, got a list, {value!r}.")
+        for part in value if isinstance(value, list) else [value]:
             if isinstance(value, list) and (part is None or str(part).startswith("--")):
                 raise ValueError(f"{place}: {name} has {part!r} in its list, which stands for no value. Leave it out.")
             if not isinstance(part, str | int | float | dict | datetime.date | None):
                 raise ValueError(f"{place}: {name} holds a {type(part).__name__}, {part!r}; give a text or a number.")
+            try:
+                as_word(part)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"{place}: {name} cannot be written as JSON: {error}.") from error
 
 
 def as_command_line(values: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
 from transformers.integrations import get_available_reporting_integrations
 
 from ..training import RSSConfig
@@ -62,6 +62,22 @@ def check_report_to(args: RSSConfig) -> None:
             raise ValueError(
                 f"report_to={name!r} is not installed or not known; {available or 'nothing'} is. Or none."
             )
+
+
+def check_optimizer(trainer: Trainer) -> None:
+    """Raises a `ValueError` where the optimizer or the course of its rate cannot be made. Leaves none of them."""
+    args = trainer.args
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # which make it from a model that is split already
+        return
+    try:
+        trainer.create_optimizer_and_scheduler(max(args.max_steps, 1))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"optim={args.optim.value!r} with optim_args={args.optim_args!r}, or lr_scheduler_type="
+            f"{args.lr_scheduler_type.value!r} with lr_scheduler_kwargs={args.lr_scheduler_kwargs}, cannot be made: "
+            f"{error}"
+        ) from error
+    trainer.optimizer = trainer.lr_scheduler = None
 
 
 def check_metric(args: RSSConfig, class_names: Iterable[str], rewards: Iterable[str]) -> None:

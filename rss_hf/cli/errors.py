@@ -31,4 +31,5 @@ def one_line_own_errors() -> Iterator[None]:
 def exit_of(error: Exception) -> SystemExit:
     """The end of this process; of several, each but the first says which it is, as the first may have no error."""
     rank = os.environ.get("RANK", "0")
-    return SystemExit(f"{'' if rank == '0' else f'Process {rank}: '}{str(error) or type(error).__name__}")
+    message = " ".join(str(error).split()) or type(error).__name__
+    return SystemExit(message if rank == "0" else f"Process {rank}: {message}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import BaseImageProcessor, PreTrainedModel, set_seed
 
 from ..data import (
@@ -35,7 +36,7 @@ from ..training import (
 from ..training.checkpoints import find_checkpoint as newest_checkpoint
 from ..training.model_loading import find_model
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
-from .checks import check_image_size, check_metric, check_report_to, check_strides, check_writable
+from .checks import check_image_size, check_metric, check_optimizer, check_report_to, check_strides, check_writable
 from .errors import one_line_errors, one_line_own_errors
 
 
@@ -92,6 +93,7 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         data_source=data.source,
     )
     check_metric(args, data.class_names, trainer.rewards.names if isinstance(trainer, RSSTrainer) else [])
+    check_optimizer(trainer)
     return trainer, data, checkpoint
 
 
@@ -184,7 +186,14 @@ def make_model(
     if path:
         source = {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
         options = {"ignore_mismatched_sizes": model_args.ignore_mismatched_sizes} | options
-    model = load_model(path, dict(enumerate(class_names)), **source, **options)
+    if (given := options.get("num_labels", len(class_names))) != len(class_names):
+        raise ValueError(f"model_init_kwargs: num_labels is {given}, but there are {len(class_names)} classes.")
+    try:
+        model = load_model(path, dict(enumerate(class_names)), **source, **options)
+    except (TypeError, StrictDataclassError) as error:
+        if not args.model_init_kwargs:
+            raise
+        raise ValueError(f"model_init_kwargs={args.model_init_kwargs} do not fit the model: {error}") from error
     return model, load_image_processor(path, image_size, **source)
 
 

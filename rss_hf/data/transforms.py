@@ -21,11 +21,12 @@ MAX_SCALE = 16  # times the size that fits: a larger image costs minutes and hol
 
 
 class ScaleJitter(v2.ScaleJitter):
-    """torchvision's, with at least one pixel left of each side: of 2000x20 pixels too."""
+    """torchvision's, with something left of each side: of 2000x40 pixels too."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         height, width = super().make_params(flat_inputs)["size"]
-        return {"size": (max(height, 1), max(width, 1))}
+        # torch fails to resize uint8 to a single pixel.
+        return {"size": (max(height, 1), max(width, 1 if height > 1 else 2))}
 
 
 class RandomCropLarger(v2.Transform):

@@ -7,9 +7,6 @@ import torch
 import torch.nn.functional as F
 
 
-IMPOSSIBLE = -1e30  # the logit of a class that is never drawn
-
-
 class PixelPolicy:
     """
     A factorised policy over label maps, pi(a|x) = prod_p Categorical(softmax(logits_p)), one factor for each site p of
@@ -17,8 +14,7 @@ class PixelPolicy:
 
     Args:
         logits (`torch.Tensor` of shape `(B, C, h', w')`):
-            Unnormalised log-probabilities, any float dtype; the policy computes in float32 at least. A class of -inf
-            is never drawn; with NaN, or -inf for all classes of a site, the distribution of the site is NaN.
+            Unnormalised log-probabilities, any float dtype; the policy computes in float32 at least.
         grid (`tuple[int, int]`, *optional*, defaults to `(h', w')`):
             The action grid. Logits are averaged over the cells of a coarser grid and interpolated bilinearly onto a
             finer one (reconstruction: the paper's own formula was not available).
@@ -34,9 +30,6 @@ class PixelPolicy:
         if min(grid) < 1:
             raise ValueError(f"An action grid needs at least one site a side, got {grid}.")
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        # Finite, since -inf times a probability or a weight of 0 is NaN, here and in gradients.
-        impossible = logits.isneginf()
-        logits = logits.masked_fill(impossible & ~impossible.all(1, keepdim=True), IMPOSSIBLE)
         if h <= logits.shape[-2] and w <= logits.shape[-1]:
             logits = F.adaptive_avg_pool2d(logits, grid)
         else:

@@ -45,7 +45,9 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise ValueError(f"{path}{line}: {error.problem or error.context}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ValueError(f"{path} is not a text file of YAML: it is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # bytes that are no text, a 13th month
         raise ValueError(f"{path} is not a text file of YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected lines of 'name: value', got a {type(values).__name__}.")

@@ -87,9 +87,12 @@ def check_column(name: Any, column: Any, batch_size: int) -> None:
     if not isinstance(name, str) or name in ARGUMENTS:
         why = f"rewards have an argument {name!r} of their own" if name in ARGUMENTS else "names are strings"
         raise ValueError(f"No column of the data may be called {name!r}, since {why}: rename the column.")
-    is_sized = isinstance(column, Sequence | np.ndarray | torch.Tensor) and not isinstance(column, str | bytes)
-    if not is_sized or (not isinstance(column, Sequence) and column.ndim == 0) or len(column) != batch_size:
-        what = f"{len(column)} entries" if is_sized and np.ndim(column) else f"one {type(column).__name__}"
+    if isinstance(column, np.ndarray | torch.Tensor):
+        has_entries = column.ndim > 0
+    else:
+        has_entries = isinstance(column, Sequence) and not isinstance(column, str | bytes)
+    if not has_entries or len(column) != batch_size:
+        what = f"{len(column)} entries" if has_entries else f"one {type(column).__name__}"
         raise ValueError(f"Column {name!r} must have an entry for each of {batch_size} images, got {what}.")
 
 

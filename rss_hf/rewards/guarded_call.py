@@ -112,8 +112,8 @@ def _notices(name: str, where: str, timeout: float | None) -> Iterator[None]:
 
 
 def _where(trainer_state: Any) -> str:
-    """Step and process of a call, for messages: ` (global_step 12, process 1 of 2)`."""
+    """Step and rank of a call, for messages: ` (global_step 12, rank 1 of 2)`."""
     parts = [f"global_step {trainer_state.global_step}"] if isinstance(trainer_state, TrainerState) else []
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        parts.append(f"process {torch.distributed.get_rank()} of {torch.distributed.get_world_size()}")
+        parts.append(f"rank {torch.distributed.get_rank()} of {torch.distributed.get_world_size()}")
     return f" ({', '.join(parts)})" if parts else ""

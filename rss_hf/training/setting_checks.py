@@ -66,8 +66,11 @@ def check_numbers(config: Any) -> None:
     for name in ("adam_beta1", "adam_beta2"):
         if not 0 <= getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(config, name)}.")
-    if config.save_strategy == "steps" and config.save_steps == 0:
-        raise ValueError("save_steps must be above 0, got 0. To save no checkpoints, set save_strategy to no.")
+    for name in ("save", "eval"):
+        if getattr(config, f"{name}_strategy") == "steps" and getattr(config, f"{name}_steps") == 0:
+            raise ValueError(f"{name}_steps must be above 0, got 0. For none at all, set {name}_strategy to no.")
+    if config.output_dir is not None and not str(config.output_dir).strip():
+        raise ValueError(f"output_dir={config.output_dir!r} names no folder.")
     if config.max_steps != -1 and config.max_steps < 1:
         raise ValueError(
             f"max_steps must be above 0, or -1 for num_train_epochs to count; got {config.max_steps}. To evaluate "

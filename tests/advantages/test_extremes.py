@@ -6,7 +6,7 @@ from accelerate import Accelerator
 
 from rss_hf.advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from rss_hf.policy import PixelPolicy
-from rss_hf.rewards import LARGEST_REWARD, WeightedRewards
+from rss_hf.rewards import LARGEST_REWARD
 
 
 K, B, GRID = 4, 3, (4, 5)
@@ -24,10 +24,9 @@ def weights_of(name, scale_rewards, rewards, logits=None, steps=2, reward_weight
     """Those of the last of some steps on the same images, and what was logged."""
     logged = {}
     config = ESTIMATORS[name].make_config(settings, scale_rewards=scale_rewards, **RUN)
-    funcs = ["mean_iou", "batch_log_iou"][: len(reward_weights or [1])]
-    context = EstimatorContext(
-        WeightedRewards(funcs, reward_weights), K, B, scale_rewards, Accelerator(cpu=True), logged.__setitem__
-    )
+    funcs = ["mean_iou", "dice"][: len(reward_weights or [1])]
+    by_name = dict(zip(funcs, reward_weights or [1.0], strict=True))
+    context = EstimatorContext(by_name, K, B, scale_rewards, Accelerator(cpu=True), logged.__setitem__)
     estimator = ESTIMATORS[name](config, context)
     policy = PixelPolicy(torch.randn(B, 5, *GRID) if logits is None else logits)
     side = torch.arange(20) * 12
@@ -75,13 +74,13 @@ def test_weights_are_finite_where_the_policy_is_certain(name, scale_rewards):
     """And the judge is not: it gives one map several scores."""
     logits = torch.zeros(B, 5, *GRID)
     logits[:, 2] = 200.0
-    rewards = torch.rand(K, B, 1, 1)
+    rewards = 10 * torch.rand(K, B, 1, 1)
     weights, _ = weights_of(name, scale_rewards, rewards, logits, steps=3)
     assert weights.isfinite().all()
 
 
 def test_the_control_variate_takes_weights_that_sum_to_0():
-    weights, _ = weights_of("control_variate", "batch", torch.rand(K, B, 1, 1), reward_weights=[1.0, -1.0])
+    weights, _ = weights_of("control_variate", "batch", 10 * torch.rand(K, B, 1, 1), reward_weights=[1.0, -1.0])
     assert weights.isfinite().all() and (weights != 0).any()
 
 

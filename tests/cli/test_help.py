@@ -36,7 +36,7 @@ def test_own_options_come_before_the_trainers_with_their_defaults(capsys):
         for name in config.__annotations__
         if name not in TrainingArguments.__dataclass_fields__
     ]
-    assert len(own) == 12
+    assert len(own) == 13
     assert names[-len(own) - len(TRAINER_OPTIONS) :] == [*own, *TRAINER_OPTIONS]
     assert len(set(names)) == len(names)
     for name, default in {"num_samples": "128", "strides": "4", "image_size": "512 512", "do_train": "true"}.items():
@@ -57,7 +57,7 @@ def test_help_all_lists_every_option_once(capsys):
 def test_required_options_say_so(capsys):
     lines = printed(capsys, predict, "--help").splitlines()
     assert [line.split()[0] for line in lines if line.endswith("Required.")] == ["--model", "--input", "--output_dir"]
-    with pytest.raises(ValueError, match="the following arguments are required: --model"):
+    with pytest.raises(SystemExit, match="the following arguments are required: --model"):
         predict.main([])
 
 

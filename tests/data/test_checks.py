@@ -170,9 +170,10 @@ def test_sizes_that_no_trainer_lives_with_are_named(size, told):
     assert told in str(error.value)
 
 
-def test_long_images_train():
+@pytest.mark.parametrize("scale_range", [(0.5, 2), (0.1, 0.5), (0.001, 0.002)])
+def test_long_images_train(scale_range):
 
-    transform = train_transform((16, 16), [0] * 3, [1] * 3, scale_range=(0.1, 0.5))
+    transform = train_transform((16, 16), [0] * 3, [1] * 3, scale_range=scale_range)
     for size in ((400, 8), (8, 400), (1, 50)):
         pixels, labels = transform(
             tv_tensors.Image(torch.zeros(3, *size, dtype=torch.uint8)),

@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from torch.distributions import Categorical
@@ -83,34 +81,6 @@ def test_low_precision_logits_are_computed_in_float32():
 def test_bad_arguments(logits, grid):
     with pytest.raises(ValueError, match=r"got \(3, 4, 4\)|got \(0, 4\)"):
         PixelPolicy(logits, grid)
-
-
-@pytest.mark.parametrize("grid", [(4, 4), (2, 3), (7, 9), (8, 8)], ids=["own", "coarser", "finer", "twice"])
-def test_a_class_of_minus_infinity_is_left_out_of_everything(grid):
-    """As if the model did not have it: entropies, gradients and log-ratios are those of the other classes."""
-    logits = torch.randn(2, 3, 4, 4)
-    masked = torch.cat([logits, torch.full((2, 1, 4, 4), -torch.inf)], 1).requires_grad_()
-    policy, without = PixelPolicy(masked, grid), PixelPolicy(logits.requires_grad_(), grid)
-    torch.testing.assert_close(policy.probs[:, :3], without.probs)
-    assert (policy.probs[:, 3] == 0).all()
-    actions = policy.sample(5)
-    for part in (PixelPolicy.entropy, lambda policy: policy.log_prob(actions)):
-        torch.testing.assert_close(part(policy), part(without))
-        got, expected = (
-            torch.autograd.grad(part(p).sum(), leaf)[0] for p, leaf in ((policy, masked), (without, logits))
-        )
-        torch.testing.assert_close(got[:, :3], expected)
-        assert (got[:, 3] == 0).all()
-        policy, without = PixelPolicy(masked, grid), PixelPolicy(logits, grid)
-    assert ((policy.log_probs - policy.log_probs.detach()) == 0).all()
-
-
-def test_a_class_that_is_impossible_at_some_sites_is_possible_at_others():
-    logits = torch.zeros(1, 2, 1, 2)
-    logits[0, 1, 0, 0] = -torch.inf
-    policy = PixelPolicy(logits)
-    torch.testing.assert_close(policy.entropy()[0, 0], torch.tensor([0.0, math.log(2)]))
-    assert policy.class_balanced(1.0, lambda own: own).probs[0, :, 0, 0].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

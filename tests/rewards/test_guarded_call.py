@@ -90,6 +90,16 @@ def test_the_log_says_what_is_waited_for(timeout, limit, monkeypatch, caplog):
     assert lines == [f"{start} 0.2 s; {limit}.", f"{start} 0.5 s; {limit}."]
 
 
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_an_error_says_on_which_rank(timeout):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(RuntimeError, match=r"Reward 'judge' \(global_step 3, rank 0 of 1\) raised"):
+            judged(lambda: 1 / 0, timeout, TrainerState(global_step=3))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), "5"])
 def test_a_time_limit_that_is_none_is_refused(timeout):
     with pytest.raises(ValueError, match="reward_timeout must be seconds, above 0"):
