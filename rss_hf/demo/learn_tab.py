@@ -33,9 +33,9 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
                 seed = gr.Number(0, precision=0, minimum=0, label="Seed", min_width=140)
             stride = gr.Radio(STRIDES, value=4, label="Stride, in pixels")
             with gr.Row():
-                reward = gr.Dropdown(REWARD_NAMES, value="mean_iou", label="Reward", min_width=140)
+                reward = gr.Dropdown(REWARD_NAMES, value="mean_iou", label="Reward", min_width=180)
                 estimator = gr.Dropdown(
-                    list(ESTIMATORS), value="leave_one_out", label="Advantage estimator", min_width=140
+                    list(ESTIMATORS), value="leave_one_out", label="Advantage estimator", min_width=180
                 )
             with gr.Row():
                 first = gr.Slider(1, SAMPLES[1], 1, step=1, label="Compare map", min_width=140)
@@ -46,7 +46,12 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
     text = gr.Markdown(elem_id="pair")
     with gr.Row():
         panels = [
-            gr.Image(label=f"The {ordinal} map where they differ", format="png", elem_classes="pixels", buttons=[])
+            gr.Image(
+                label=f"The {ordinal} map where they differ",
+                format="png",
+                elem_classes=["pixels", "panel"],
+                buttons=[],
+            )
             for ordinal in ("first", "second")
         ]
 
@@ -62,7 +67,7 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
         picture.thumbnail(THUMBNAIL)
         i, j = (min(whole(number, "map to compare"), int(num_samples)) - 1 for number in (first, second))
         captions = [
-            f"{number}: {value:.3f} ({advantage:+.3f})"
+            f"{number}: {value:.3f} ({round(advantage, 3) + 0.0:+.3f})"  # no -0.000
             for number, (value, advantage) in enumerate(zip(drawn.rewards, drawn.advantages, strict=True), 1)
         ]
         gallery = [enlarged(colorize(actions, PALETTE)) for actions in drawn.maps((picture.height, picture.width))]

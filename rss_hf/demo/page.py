@@ -24,7 +24,8 @@ CSS = """
 .gradio-container {max-width: 1100px !important; margin: auto}
 .pixels img {image-rendering: pixelated}
 .input img {width: 100%; height: 100%; object-fit: contain}
-#maps .grid-wrap {height: auto; max-height: none}
+#maps .grid-wrap {height: auto; max-height: none; padding-top: 2.6em}
+.panel .image-frame {padding-top: 2.4em; box-sizing: border-box}
 #maps .caption-label {max-width: 100%; font-size: 0.8em}
 @media (max-width: 640px) {#maps .grid-container {grid-template-columns: repeat(2, 1fr)}}
 .note {opacity: 0.8; font-size: 0.9em}

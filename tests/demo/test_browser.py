@@ -44,6 +44,17 @@ def away(url: str) -> bool:
     return not url.startswith((server().url, "data:", "blob:"))
 
 
+def use_model(page, name: str):
+    """Names another model, once the box for it stays filled: what is typed while it is being made is wiped from it."""
+    box = page.locator("input[placeholder^='org/name'], textarea[placeholder^='org/name']")
+    for _ in range(60):
+        box.fill(name)
+        page.wait_for_timeout(500)
+        if box.input_value() == name:
+            break
+    page.click("text=Use it")
+
+
 def test_an_image_is_segmented_and_its_mask_downloaded(page, tmp_path):
     photo(size=(61, 40)).save(tmp_path / "photo.png")
     predict(model_folder(), tmp_path / "photo.png", tmp_path / "out")
@@ -64,12 +75,11 @@ def test_an_image_is_segmented_and_its_mask_downloaded(page, tmp_path):
 
 
 def test_what_is_wrong_is_said_on_the_page(page, tmp_path):
-    page.click("text=Another model")  # first: what is typed into a box that is still being made is wiped from it
+    page.click("text=Another model")
     (tmp_path / "text.png").write_text("not an image")
     page.set_input_files("#image input[type=file]", tmp_path / "text.png")
     page.wait_for_selector("text=The image is a text file, whatever its name says.")
-    page.fill("input[placeholder^='org/name'], textarea[placeholder^='org/name']", "org/nothing")
-    page.click("text=Use it")
+    use_model(page, "org/nothing")
     page.wait_for_selector("text=There is no public model 'org/nothing' on the Hub.")
 
 
@@ -89,9 +99,7 @@ def test_names_are_text(page, tmp_path, folder, names):
     (tmp_path / f"{folder} broken").mkdir()
     photo().save(tmp_path / "<img src=x onerror=alert(1)>.png")
     page.click("text=Another model")
-    model = page.locator("input[placeholder^='org/name'], textarea[placeholder^='org/name']")
-    model.fill(str(tmp_path / folder))
-    page.click("text=Use it")
+    use_model(page, str(tmp_path / folder))
     page.wait_for_function("folder => document.querySelector('#about').innerText.includes(folder)", arg=folder)
     shown = [" ".join(re.sub(r"[^\w ,;:.()/&'+-]", "", name).split()) for name in names]
     assert f"Classes: {', '.join(shown)}." in page.inner_text("#about")
@@ -101,8 +109,7 @@ def test_names_are_text(page, tmp_path, folder, names):
     page.wait_for_selector("#overlay .legend-item")
     assert set(page.locator("#overlay .legend-item").all_inner_texts()) <= set(shown)
     assert page.locator("#overlay :is(a, script, h1)").count() == 0
-    model.fill(str(tmp_path / f"{folder} broken"))
-    page.click("text=Use it")
+    use_model(page, str(tmp_path / f"{folder} broken"))
     page.wait_for_selector("text=cannot be loaded as a semantic segmentation model")
     toast = page.locator("[data-testid=toast-body]")
     assert f"{folder} broken" in toast.inner_text() and toast.locator("a, img, script, em, b, strong").count() == 0
