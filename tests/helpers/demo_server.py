@@ -11,8 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
+import pytest
 import torch
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 from helpers.hub_server import Hub, Repo
 from helpers.models import TINY
 from PIL import Image
@@ -131,3 +135,18 @@ def predict(model: str | Path, images: Path, folder: Path, *options: str):
     command = [sys.executable, "scripts/predict.py", "--model", str(model), "--input", str(images)]
     command += ["--output_dir", str(folder), *options]
     subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT, cwd=ROOT)
+
+
+def post(data: list, name: str = "segment") -> str:
+    """The answer to a request that no client of Gradio's would send."""
+    url = f"{server().url}/gradio_api/call/{name}"
+    body = json.dumps({"data": data}).encode()
+    event = httpx.post(url, content=body, headers={"content-type": "application/json"}).json()
+    return httpx.get(f"{url}/{event['event_id']}", timeout=60).text
+
+
+def refusal(client: Client, *arguments, api_name: str = "/segment", **options) -> str:
+    """The sentence with which the demo refuses what a client of Gradio's asks."""
+    with pytest.raises(AppError) as error:
+        client.predict(*arguments, api_name=api_name, **options)
+    return str(error.value)
