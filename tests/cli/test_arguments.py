@@ -131,6 +131,13 @@ def test_one_image_size_is_a_square_and_other_numbers_are_refused():
             parse_args(AugmentationArguments, argv=["--scale_range", *words.split()])
 
 
+def test_negative_numbers_are_values_in_every_notation(write, tmp_path):
+    for word in ("-1", "-.5", "-0.5", "-1.", "-1e-3", "-2.5E+3"):
+        assert parse_args(Arguments, argv=["--learning_rate", word]) == (Arguments(float(word)),)
+    config = write(f"reward_weights: [1, -0.00001]\noutput_dir: {tmp_path}\n")
+    assert parse_args(RSSConfig, argv=["--config", config])[0].reward_weights == [1, -1e-5]
+
+
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_configs_hold_what_train_takes(config):
     types = (ModelArguments, DataArguments, AugmentationArguments, RSSConfig)
