@@ -10,6 +10,7 @@ One JSON line goes to benchmarks/records/reliability.jsonl.
 import argparse
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -94,7 +95,13 @@ def main():
         if weights is None or not all(torch.equal(weights[key], wanted[key]) for key in wanted):
             failed.append(f"{trial}: {name}")
         print(f"{trial + 1} of {args.trials}, {kills} kills, {during_save} of them during a save, failed: {failed}")
-    record = {"measure": "kills", "trials": args.trials, "kills": kills, "kills_during_a_save": during_save}
+    record = {
+        "command": shlex.join(["python", *sys.argv]),
+        "measure": "kills",
+        "trials": args.trials,
+        "kills": kills,
+        "kills_during_a_save": during_save,
+    }
     record |= {"same_weights": args.trials - len(failed), "failed": failed, "seed": args.seed, "settings": SETTINGS}
     append_record(RECORDS / "reliability.jsonl", record | provenance())
 

@@ -11,6 +11,7 @@ import pytest
 from rss_hf import RSSConfig
 from rss_hf.advantages import ESTIMATORS
 from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
+from rss_hf.cli.check_data import CheckDataArguments
 from rss_hf.cli.evaluate import EvaluateArguments
 from rss_hf.cli.predict import PredictArguments
 from rss_hf.cli.push import PushArguments
@@ -26,6 +27,7 @@ LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
 ARGUMENTS = {
     "train": (ModelArguments, DataArguments, AugmentationArguments, RSSConfig),
     "evaluate": (EvaluateArguments, DataArguments),
+    "check-data": (CheckDataArguments, DataArguments),
     "predict": (PredictArguments,),
     "push": (PushArguments,),
 }

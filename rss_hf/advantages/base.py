@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-import math
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,9 +11,12 @@ import torch
 from accelerate import Accelerator
 
 from ..policy import PixelPolicy
-from ..rewards import WeightedRewards
+from ..rewards import LARGEST_REWARD, WeightedRewards
 from .confidence import confidence_penalty
 from .normalization import normalize
+
+
+SMALLEST_SETTING = 1e-9
 
 
 @dataclass
@@ -34,15 +37,33 @@ class EstimatorConfig:
     eta: float = 0.3
 
     def __post_init__(self):
+        require_numbers(self)
         require(self, "confidence_penalty_coef", self.confidence_penalty_coef >= 0, "at least 0")
         require(self, "eta", self.eta > 0, "above 0")
 
 
 def require(config: Any, name: str, holds: bool, what: str) -> None:
-    """Raises a ValueError that names a setting, its value and what it must be, unless that `holds` and is finite."""
-    value = getattr(config, name)
-    if not holds or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{name} must be {what}, got {value!r}.")
+    """Raises a ValueError that names a setting, its value and what it must be, unless that `holds`."""
+    if not holds:
+        raise ValueError(f"{name} must be {what}, got {getattr(config, name)!r}.")
+
+
+def require_numbers(config: Any) -> None:
+    """
+    Raises a ValueError that names a setting declared as a number which is none: `int` takes whole numbers, `float` 0
+    and what is between 1e-9 and 1e12 in size, which float32 can compute with; `| None` takes None too.
+    """
+    for name, declared in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        kinds = typing.get_args(declared) or (declared,)
+        if value is None and type(None) in kinds:
+            continue
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if int in kinds:
+            require(config, name, is_number and isinstance(value, int), "a whole number")
+        elif float in kinds:
+            fits = is_number and (value == 0 or SMALLEST_SETTING <= abs(value) <= LARGEST_REWARD)
+            require(config, name, fits, f"0 or a number from {SMALLEST_SETTING:g} to {LARGEST_REWARD:g} in size")
 
 
 class Progress(NamedTuple):
@@ -122,7 +143,9 @@ class AdvantageEstimator:
         Raises:
             ValueError: if a name is unknown, or a value is not possible; it names the value and the remedy.
         """
-        kwargs = kwargs or {}
+        kwargs = {} if kwargs is None else kwargs
+        if not isinstance(kwargs, dict):
+            raise ValueError(f"advantage_estimator_kwargs must be a dictionary of settings, got {kwargs!r}.")
         names = [field.name for field in dataclasses.fields(cls.config_class)]
         for name in kwargs:
             if name not in names:

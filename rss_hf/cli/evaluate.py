@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import PreTrainedConfig
 
-from ..data import check_labels, collate, evaluation_examples, load_segmentation_dataset
+from ..data import check_labels, collate, evaluation_examples, load_segmentation_dataset, reduces_labels
 from ..data.columns import find_class_names
 from ..evaluation import evaluate_model, segmentation_scores
 from ..reporting.report import score_table
@@ -74,8 +74,8 @@ def evaluate(argv: list[str] | None) -> None:
 
     with accelerator.main_process_first():
         options = vars(data_args) | {"class_names": class_names}
-        data = load_segmentation_dataset(**options, needs_train=False)
-        check_labels(data.validation, len(class_names), "validation", data.mask_palette)
+        data = load_segmentation_dataset(**options, require_train=False)
+        check_labels(data.validation, len(class_names), "validation", data.mask_palette, reduces_labels(processor))
     dataset = evaluation_examples(
         data.validation,
         processor,

@@ -8,6 +8,7 @@ import sys
 COMMANDS = {
     "train": "Train a segmentation network from rewards, or from labels for comparison.",
     "evaluate": "Score a model on a data set: mean IoU, and every class's.",
+    "check-data": "Read all images and masks of a data set: what there is, and every fault.",
     "predict": "Segment an image, or a folder of images.",
     "push": "Push a trained model, its card and its code to the Hub.",
     "demo": "Serve a page on which a model segments images and shows how it learned to.",
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         sys.exit(f"rss-hf has no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
     # Imported here: torch and transformers take seconds.
-    importlib.import_module(f"rss_hf.cli.{command}").main(rest)
+    importlib.import_module(f"rss_hf.cli.{command.replace('-', '_')}").main(rest)
 
 
 def help_text() -> str:

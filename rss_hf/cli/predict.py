@@ -13,7 +13,7 @@ from pathlib import Path
 from accelerate import PartialState
 from tqdm import tqdm
 
-from ..data import IMAGE_SUFFIXES, open_image, voc_palette
+from ..data import IMAGE_SUFFIXES, open_image, process_image, voc_palette
 from ..evaluation.predict import predict_maps
 from ..reporting.figures import colorize, overlay
 from ..training import load_trained_model
@@ -68,7 +68,7 @@ def predict(argv: list[str] | None) -> list[str]:
         except ValueError as error:
             damaged.append(str(error))
             continue
-        pixel_values = processor(images=image, return_tensors="pt")["pixel_values"].to(model.device)
+        pixel_values = process_image(processor, image)[None].to(model.device)
         [mask] = predict_maps(model, pixel_values, [(image.height, image.width)], window=args.window, flip=args.flip)
         mask = mask.cpu()
         colorize(mask, palette).save(mask_path)

@@ -18,9 +18,10 @@ from transformers import BaseImageProcessor, PreTrainedModel, set_seed
 
 from ..data import (
     SegmentationData,
-    check_labels,
+    check_splits,
     evaluation_examples,
     load_segmentation_dataset,
+    reduces_labels,
     training_examples,
 )
 from ..reporting.report import write_report
@@ -69,9 +70,10 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
 
     with args.main_process_first(desc="reading the data"):
         data = load_segmentation_dataset(**vars(data_args))
-        for split, rows in (("train", data.train), ("validation", data.validation)):
-            check_labels(rows, len(data.class_names), split, data.mask_palette)
     model, processor = make_model(model_args, args, data.class_names, tuple(augmentation.image_size))
+    with args.main_process_first(desc="checking the data"):
+        splits = {"train": data.train, "validation": data.validation}
+        check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
     check_image_size(model, augmentation.image_size)
     masks = {
         "ignore_index": ignore_index_of(model),

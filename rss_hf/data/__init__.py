@@ -1,23 +1,20 @@
 """
 Images and masks: `hub`, `local` and `columns` find them, `shapes` draws them, `rows`, `images` and `masks` decode
-them, `transforms` makes them tensors and `examples` feeds them.
+them, `checks` reads them all before training, `transforms` makes them tensors, `examples` and
+`from_rows` feed them, `batches` collates them.
 """
 
 from ..constants import IGNORE_INDEX
+from .batches import check_batch, collate
+from .checks import check_labels, check_rows, check_splits
 from .columns import VOC_CLASS_NAMES, VOC_DATASETS, rename_columns
-from .examples import (
-    SegmentationDataset,
-    StreamingSegmentationDataset,
-    collate,
-    evaluation_examples,
-    training_examples,
-)
+from .examples import SegmentationDataset, StreamingSegmentationDataset, set_epoch
+from .from_rows import evaluation_examples, training_examples
 from .hub import DataSource, SegmentationData, load_segmentation_dataset
 from .images import IMAGE_SUFFIXES, open_image, to_upright_rgb
 from .masks import mask_to_indices, parse_palette, voc_palette
-from .rows import check_labels
 from .shapes import load_shapes
-from .transforms import EvalTransform, train_transform
+from .transforms import EvalTransform, process_image, reduces_labels, train_transform
 
 
 __all__ = [
@@ -30,7 +27,10 @@ __all__ = [
     "SegmentationData",
     "SegmentationDataset",
     "StreamingSegmentationDataset",
+    "check_batch",
     "check_labels",
+    "check_rows",
+    "check_splits",
     "collate",
     "evaluation_examples",
     "load_segmentation_dataset",
@@ -38,7 +38,10 @@ __all__ = [
     "mask_to_indices",
     "open_image",
     "parse_palette",
+    "process_image",
+    "reduces_labels",
     "rename_columns",
+    "set_epoch",
     "to_upright_rgb",
     "train_transform",
     "training_examples",

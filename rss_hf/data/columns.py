@@ -1,6 +1,7 @@
 """What a data set leaves open: which column is the image, which split to train on, class names, how many rows."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -129,14 +130,24 @@ def hold_out(train: Rows, fraction: float, seed: int, name: str) -> tuple[datase
         )
     if not 0 < fraction < 1:
         raise ValueError(f"validation_fraction must be above 0 and below 1, got {fraction}.")
+    if math.ceil(fraction * len(train)) >= len(train):
+        raise ValueError(
+            f"{name} has no split to evaluate on, and {len(train)} rows are too few to hold out a share of "
+            f"{fraction}. Add images, or pass eval_split."
+        )
     parts = train.train_test_split(test_size=fraction, seed=seed)
     return parts["train"], parts["test"]
 
 
-def subsample(rows: Rows, limit: int | None, seed: int) -> Rows:
-    """At most `limit` rows: drawn by `seed`, because the first of a video are one scene; of a stream the first."""
+def subsample(rows: Rows, limit: int | None, seed: int, option: str = "limit") -> Rows:
+    """
+    At most `limit` rows: drawn by `seed`, because the first of a video are one scene; of a stream the first. Errors
+    call the limit `option`.
+    """
     if limit is None:
         return rows
+    if limit < 1:
+        raise ValueError(f"{option} must be at least 1, got {limit}. Leave it out to keep all rows.")
     if isinstance(rows, datasets.IterableDataset):
         return rows.take(limit)
     return rows if limit >= len(rows) else rows.shuffle(seed=seed).take(limit)
@@ -150,6 +161,8 @@ def find_class_names(dataset_name: str, class_names: Sequence[str] | None) -> li
         `ValueError`: no known names, names given twice, fewer than 2 or more than 255.
     """
     id2label = Path(dataset_name).expanduser() / "id2label.json"
+    if isinstance(class_names, str):
+        raise ValueError(f"class_names must be a list of names, got the text {class_names!r}.")
     if class_names is not None:
         names = list(class_names)
     elif dataset_name in SHAPE_DATASETS:
@@ -163,6 +176,10 @@ def find_class_names(dataset_name: str, class_names: Sequence[str] | None) -> li
             f"The class names of {dataset_name!r} are not known. Pass class_names, one name a class id from 0 on "
             "(background included where the masks have one), or put an id2label.json into a local data set's folder."
         )
+    if bad := [name for name in names if not isinstance(name, str) or not name.strip()]:
+        raise ValueError(
+            f"class_names must be texts that are not empty, got {bad[:5]}. In YAML, quote names like 'no'."
+        )
     if not 2 <= len(set(names)) == len(names) <= IGNORE_INDEX:
         raise ValueError(f"class_names must be 2 to {IGNORE_INDEX} different names, got {len(names)}: {names}.")
     return names
@@ -170,7 +187,13 @@ def find_class_names(dataset_name: str, class_names: Sequence[str] | None) -> li
 
 def _read_id2label(path: Path) -> list[str]:
     """The class names of an `id2label.json`, {"0": name, ...}, in the order of their ids, which have no gap."""
-    labels = {int(i): name for i, name in json.loads(path.read_text()).items()}
-    if sorted(labels) != list(range(len(labels))):
+    try:
+        labels = {int(i): name for i, name in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'{path} cannot be read as class names: {error}. It must be JSON like {{"0": "background", "1": "car"}}; '
+            "or pass class_names instead."
+        ) from error
+    if not labels or sorted(labels) != list(range(len(labels))):
         raise ValueError(f"{path}: the ids must count from 0 without a gap, got {sorted(labels)}.")
     return [labels[i] for i in range(len(labels))]

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from torchvision import tv_tensors
-from transformers.image_processing_utils import BaseImageProcessor
 
 from ..constants import IGNORE_INDEX, POSITION_GRID
-from .columns import Rows, known_features, rename_columns
-from .masks import parse_palette
-from .rows import keep_encoded, open_row, row_name
-from .transforms import EvalTransform, Transform, train_transform
+from .columns import known_features
+from .masks import binary_masks, has_classes, is_binary, mask_to_indices, parse_palette
+from .rows import file_name, keep_encoded, open_mask, open_row
+from .transforms import Transform
+
+
+BINARY_ROWS = 64  # masks of 0 and 255 alone after which a stream is taken to hold no others
 
 
 class SegmentationDataset(Dataset):
@@ -41,6 +43,8 @@ class SegmentationDataset(Dataset):
             The colour of each class, for RGB masks, which are refused without it.
         num_classes (`int`, *optional*):
             Where given, ids that are neither below it nor 255 raise `ValueError`, naming the row.
+        reduce_labels (`bool`, *optional*, defaults to `False`):
+            Whether ids of mask files count from 1, see [`~rss_hf.data.rows.open_row`].
 
     Raises:
         `ValueError`: no column `image`, columns called as the tensors made here, or a wrong palette.
@@ -55,6 +59,7 @@ class SegmentationDataset(Dataset):
         ignore_index: int = IGNORE_INDEX,
         palette: Sequence[str | Sequence[int]] | None = None,
         num_classes: int | None = None,
+        reduce_labels: bool = False,
     ):
         made = {"pixel_values", "labels"} | ({"image_index", "image_positions"} if positions else set())
         _check_columns(dataset.column_names, made)
@@ -65,6 +70,8 @@ class SegmentationDataset(Dataset):
         self.ignore_index = ignore_index
         self.palette = parse_palette(palette, num_classes)
         self.num_classes = num_classes
+        self.reduce_labels = reduce_labels
+        self._has_classes = False  # whether a mask was read with another id than 0 and 255
         # Shared memory, because workers that outlive an epoch hold a copy of this object.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -84,11 +91,14 @@ class SegmentationDataset(Dataset):
             cells a side laid over the image, -1 for padding.
 
         Raises:
-            `ValueError`: an image or mask that cannot be read, or whose sizes differ.
+            `ValueError`: an image or mask that cannot be read, or whose sizes differ; masks that all hold only 0 and
+            255.
         """
         row = self.dataset[index]
         seeds = (self.seed, self.epoch.item(), index)
-        image, mask = _open_as_tensors(row, row_name(row, index), self.palette, self.num_classes)
+        image, mask = _open_as_tensors(row, f"row {index}", self.palette, self.num_classes, self.reduce_labels)
+        if mask is not None and not self._has_classes:
+            self._has_classes = self.reduce_labels or not is_binary(mask.numpy()) or self._find_classes()
         if not self.positions:
             return make_example(row, image, mask, self.transform, seeds, self.ignore_index)
         first = max(IGNORE_INDEX, self.ignore_index) + 1  # what padding has is below
@@ -100,6 +110,14 @@ class SegmentationDataset(Dataset):
         example["image_positions"] = torch.where(positions < first, -1, positions - first)
         return example | ({"labels": labels[0]} if labels else {})
 
+    def _find_classes(self) -> bool:
+        """Whether any mask holds another id than 0 and 255; `ValueError` where none does."""
+        for index, row in enumerate(self.dataset.select_columns(["mask"])):
+            where = file_name(f"row {index}", row["mask"])
+            if has_classes(mask_to_indices(open_mask(row["mask"], where), self.palette, where)):
+                return True
+        raise ValueError(binary_masks("all masks"))
+
 
 class StreamingSegmentationDataset(IterableDataset):
     """
@@ -110,8 +128,12 @@ class StreamingSegmentationDataset(IterableDataset):
     Args:
         dataset (`datasets.IterableDataset`):
             Column `image`, maybe `mask`, and any others.
-        transform, seed, ignore_index, palette, num_classes:
+        transform, seed, ignore_index, palette, num_classes, reduce_labels:
             As for [`SegmentationDataset`].
+
+    Raises:
+        `ValueError`: what [`SegmentationDataset`] refuses. Masks of 0 and 255 are refused at the `BINARY_ROWS`th, or
+        at the end of the stream, if there was no other id before.
     """
 
     def __init__(
@@ -122,6 +144,7 @@ class StreamingSegmentationDataset(IterableDataset):
         ignore_index: int = IGNORE_INDEX,
         palette: Sequence[str | Sequence[int]] | None = None,
         num_classes: int | None = None,
+        reduce_labels: bool = False,
     ):
         _check_columns(list(known_features(dataset)), {"pixel_values", "labels"})
         self.dataset = keep_encoded(dataset)
@@ -130,6 +153,7 @@ class StreamingSegmentationDataset(IterableDataset):
         self.ignore_index = ignore_index
         self.palette = parse_palette(palette, num_classes)
         self.num_classes = num_classes
+        self.reduce_labels = reduce_labels
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -140,95 +164,33 @@ class StreamingSegmentationDataset(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         worker_id = 0 if worker is None else worker.id
+        num_binary, known = 0, self.reduce_labels
         for index, row in enumerate(self.dataset):
-            where = f"streamed {row_name(row, index)}"
-            image, mask = _open_as_tensors(row, where, self.palette, self.num_classes)
+            where = f"streamed row {index}"
+            image, mask = _open_as_tensors(row, where, self.palette, self.num_classes, self.reduce_labels)
+            if mask is not None and not known:
+                known = has_classes(mask.numpy())
+                num_binary += is_binary(mask.numpy())
+                if not known and num_binary == BINARY_ROWS:
+                    raise ValueError(binary_masks(f"{BINARY_ROWS} masks, all so far,"))
             seeds = (self.seed, self.epoch.item(), worker_id, index)
             yield make_example(row, image, mask, self.transform, seeds, self.ignore_index)
+        if num_binary and not known and worker is None:
+            raise ValueError(binary_masks("all masks"))
 
 
-def training_examples(
-    rows: Rows,
-    image_processor: BaseImageProcessor,
-    *,
-    image_size: tuple[int, int] | None = None,
-    scale_range: tuple[float, float] = (0.5, 2.0),
-    photometric_distortion: bool = True,
-    seed: int = 42,
-    positions: bool = False,
-    ignore_index: int = IGNORE_INDEX,
-    palette: Sequence[str | Sequence[int]] | None = None,
-    num_classes: int | None = None,
-) -> SegmentationDataset | StreamingSegmentationDataset:
+def set_epoch(dataset: Any, epoch: int) -> None:
     """
-    Rows as augmented examples, normalised as the image processor does.
-
-    Args:
-        rows (`datasets.Dataset` or `datasets.IterableDataset`):
-            A column of images and maybe one of masks, found by [`rename_columns`]; without masks the examples have no
-            `labels`. Other columns come along.
-        image_processor (`BaseImageProcessor`):
-            The one of the model.
-        image_size (`tuple[int, int]`, *optional*, defaults to the size of the image processor):
-            Height and width of the examples, in pixels.
-        scale_range, photometric_distortion:
-            As for [`train_transform`].
-        seed, positions, ignore_index, palette, num_classes:
-            As for [`SegmentationDataset`].
-
-    Returns:
-        [`SegmentationDataset`], or [`StreamingSegmentationDataset`] for a stream.
-
-    Raises:
-        `ValueError`: `image_size` left out where the processor has no height and width, `positions` of a stream, or
-        what the data sets refuse.
+    Tells the epoch, counted from 0, to all data sets that augment by it: `dataset` itself, and what `Subset`,
+    `ConcatDataset` and others hold as `dataset` or `datasets`.
     """
-    normalizes = image_processor.do_normalize
-    transform = train_transform(
-        _processed_size(image_processor) if image_size is None else tuple(image_size),
-        image_processor.image_mean if normalizes else [0, 0, 0],
-        image_processor.image_std if normalizes else [1, 1, 1],
-        scale_range=scale_range,
-        photometric_distortion=photometric_distortion,
-        ignore_index=ignore_index,
-    )
-    rows, options = rename_columns(rows), (ignore_index, palette, num_classes)
-    if not isinstance(rows, datasets.IterableDataset):
-        return SegmentationDataset(rows, transform, seed, positions, *options)
-    if positions:
-        raise ValueError(
-            "positions needs random access to the rows, which a stream does not give. Load the data set without "
-            "streaming."
-        )
-    return StreamingSegmentationDataset(rows, transform, seed, *options)
-
-
-def evaluation_examples(
-    rows: Rows,
-    image_processor: BaseImageProcessor,
-    *,
-    ignore_index: int = IGNORE_INDEX,
-    palette: Sequence[str | Sequence[int]] | None = None,
-    num_classes: int | None = None,
-) -> SegmentationDataset | StreamingSegmentationDataset:
-    """
-    Rows as examples to score: pixel values as the image processor makes them, labels of the size of the mask.
-
-    The arguments are those of [`training_examples`].
-    """
-    rows, transform = rename_columns(rows), EvalTransform(image_processor)
-    kind = StreamingSegmentationDataset if isinstance(rows, datasets.IterableDataset) else SegmentationDataset
-    return kind(rows, transform, ignore_index=ignore_index, palette=palette, num_classes=num_classes)
-
-
-def _processed_size(image_processor: BaseImageProcessor) -> tuple[int, int]:
-    size = dict(image_processor.size)
-    if set(size) != {"height", "width"}:
-        raise ValueError(
-            f"The size of the image processor, {size}, does not say a height and a width. Pass image_size, the "
-            "(height, width) of training examples in pixels."
-        )
-    return size["height"], size["width"]
+    if hasattr(dataset, "set_epoch"):
+        dataset.set_epoch(epoch)
+    if isinstance(dataset, Dataset):  # torch's; IterableDataset is one too
+        attributes = vars(dataset)
+        inner = attributes.get("datasets", [attributes.get("dataset")])
+        for part in inner.values() if isinstance(inner, dict) else inner:
+            set_epoch(part, epoch)
 
 
 def make_example(
@@ -253,10 +215,14 @@ def make_example(
 
 
 def _open_as_tensors(
-    row: dict[str, Any], where: str, palette: list[tuple[int, int, int]] | None, num_classes: int | None
+    row: dict[str, Any],
+    where: str,
+    palette: list[tuple[int, int, int]] | None,
+    num_classes: int | None,
+    reduce_labels: bool,
 ) -> tuple[tv_tensors.Image, tv_tensors.Mask | None]:
     """The image (3, h, w) uint8, RGB, and the class ids (h, w) uint8 of a row, None without a mask."""
-    image, indices = open_row(row, where, palette, num_classes)
+    image, indices = open_row(row, where, palette, num_classes, reduce_labels)
     return tv_tensors.Image(image), None if indices is None else tv_tensors.Mask(torch.from_numpy(indices))
 
 
@@ -274,17 +240,6 @@ def transform_with_seeds(
         # Not torch.manual_seed: that would seed the GPU too, whose state fork_rng does not restore here.
         torch.default_generator.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         return transform(image, mask)
-
-
-def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
-    """
-    A batch from examples with the same keys: tensors of equal shape (...) become one of (B, ...), all else a list.
-    """
-    batch = {name: [example[name] for example in examples] for name in examples[0]}
-    for name, values in batch.items():
-        if all(isinstance(value, torch.Tensor) and value.shape == values[0].shape for value in values):
-            batch[name] = torch.stack(values)
-    return batch
 
 
 def _check_columns(columns: list[str], made: set[str]) -> None:

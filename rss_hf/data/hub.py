@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 
 from .columns import (
@@ -39,14 +41,14 @@ class DataSource:
         on_hub (`bool`): whether `name` is a Hub id.
         config (`str`, *optional*): the configuration that was asked for.
         revision (`str`, *optional*): the commit on the Hub; where the Hub does not tell it, the revision asked for.
-        train_split, eval_split (`str`): the names of the splits.
+        train_split, eval_split (`str`): the names of the splits; no `train_split` where nothing is to train on.
     """
 
     name: str
     on_hub: bool
     config: str | None
     revision: str | None
-    train_split: str
+    train_split: str | None
     eval_split: str
 
 
@@ -57,7 +59,7 @@ class SegmentationData:
 
     Args:
         train (`datasets.Dataset` or `datasets.IterableDataset`):
-            Columns `image`, `mask` and whatever else the source has.
+            Columns `image`, maybe `mask`, and whatever else the source has; None where nothing is to train on.
         validation (`datasets.Dataset` or `datasets.IterableDataset`):
             The same columns.
         class_names (`list[str]`):
@@ -70,7 +72,7 @@ class SegmentationData:
             The colours that RGB masks are read by; None where they are refused.
     """
 
-    train: datasets.Dataset | datasets.IterableDataset
+    train: datasets.Dataset | datasets.IterableDataset | None
     validation: datasets.Dataset | datasets.IterableDataset
     class_names: list[str]
     palette: list[tuple[int, int, int]]
@@ -94,7 +96,8 @@ def load_segmentation_dataset(
     max_train_samples: int | None = None,
     max_eval_samples: int | None = None,
     seed: int = 42,
-    needs_train: bool = True,
+    require_train: bool = True,
+    require_masks: bool = True,
 ) -> SegmentationData:
     """
     Loads a segmentation data set, wherever it lives.
@@ -133,16 +136,19 @@ def load_segmentation_dataset(
             Keep only so many evaluation rows, likewise.
         seed (`int`, *optional*, defaults to 42):
             Decides which rows are held out and which are kept and, when streaming, the order of the training rows.
-        needs_train (`bool`, *optional*, defaults to `True`):
-            Whether a split to train on must be there. Otherwise, where it is not named, `train` holds the rows of
-            `validation` if there is a split to evaluate on.
+        require_train (`bool`, *optional*, defaults to `True`):
+            Whether there must be a split to train on. If not, `train` is None where there is only one to evaluate on.
+        require_masks (`bool`, *optional*, defaults to `True`):
+            Whether there must be a column of masks.
 
     Returns:
         [`SegmentationData`]
 
     Raises:
         `FileNotFoundError`: no such data set, folder or partner file.
-        `ValueError`: no such split or column, a column that holds no images, unknown class names, a wrong palette.
+        `PermissionError`: a folder that may not be read.
+        `ValueError`: no such split or column, a split without rows, a column that holds no images, a damaged file,
+        unknown class names, a wrong palette.
     """
     names = find_class_names(dataset_name, class_names)
     mask_palette = parse_palette(palette, len(names))
@@ -150,21 +156,31 @@ def load_segmentation_dataset(
         mask_palette = voc_palette(len(names))
     splits = _read_splits(dataset_name, dataset_config, revision, streaming)
     quoted = repr(dataset_name)
-    if not needs_train and train_split is None and (eval_split or set(EVAL_SPLITS) & set(splits)):
-        train_split = eval_split = choose_split(eval_split, EVAL_SPLITS, splits, quoted, "eval_split")
-    train_split = choose_split(train_split, TRAIN_SPLITS, splits, quoted, "train_split")
-    train = splits[train_split]
-    if eval_split is None and not set(EVAL_SPLITS) & set(splits):
-        train, validation = hold_out(train, validation_fraction, seed, quoted)
+    has_evaluation = eval_split is not None or bool(set(EVAL_SPLITS) & set(splits))
+    if require_train or train_split is not None or not has_evaluation or set(TRAIN_SPLITS) & set(splits):
+        train_split = choose_split(train_split, TRAIN_SPLITS, splits, quoted, "train_split")
+        train = splits[train_split]
     else:
+        train = None
+    if has_evaluation:
         eval_split = choose_split(eval_split, EVAL_SPLITS, splits, quoted, "eval_split")
         validation = splits[eval_split]
-    train, validation = (rename_columns(rows, image_column, mask_column, quoted) for rows in (train, validation))
-    _require_masks(train, quoted)
-    _require_masks(validation, quoted)
-    train, validation = subsample(train, max_train_samples, seed), subsample(validation, max_eval_samples, seed)
-    if streaming:
-        train = train.shuffle(seed=seed, buffer_size=1000)
+    else:
+        train, validation = hold_out(train, validation_fraction, seed, quoted)
+
+    def prepare(rows: Rows, split: str, limit: int | None, option: str) -> Rows:
+        rows = rename_columns(rows, image_column, mask_column, quoted)
+        if not isinstance(rows, datasets.IterableDataset) and not len(rows):
+            raise ValueError(f"The split {split!r} of {quoted} has no rows. Pass another one, or add images.")
+        if require_masks:
+            _require_masks(rows, quoted)
+        return subsample(rows, limit, seed, option)
+
+    validation = prepare(validation, eval_split or train_split, max_eval_samples, "max_eval_samples")
+    if train is not None:
+        train = prepare(train, train_split, max_train_samples, "max_train_samples")
+        if streaming:
+            train = train.shuffle(seed=seed, buffer_size=1000)
     eval_split = eval_split or f"{train_split}, held-out rows"
     logger.info("%s: training on split %s, evaluating on %s", dataset_name, train_split, eval_split)
     source = _source(dataset_name, dataset_config, revision, train_split, eval_split)
@@ -179,7 +195,7 @@ def _require_masks(rows: Rows, name: str) -> None:
         )
 
 
-def _source(name: str, config: str | None, revision: str | None, *splits: str) -> DataSource:
+def _source(name: str, config: str | None, revision: str | None, *splits: str | None) -> DataSource:
     on_hub = name not in SHAPE_DATASETS and "," not in name and not Path(name).expanduser().exists()
     if not on_hub:
         return DataSource(",".join(Path(part.strip()).name for part in name.split(",")), False, config, None, *splits)
@@ -201,3 +217,20 @@ def _read_splits(name: str, config: str | None, revision: str | None, streaming:
             f"The data set {name!r} cannot be loaded: {error} Pass a Hub id that can be reached from here, the "
             f"folder of a data set, two folders 'IMAGES,MASKS', or one of {list(SHAPE_DATASETS)}."
         ) from error
+    except PermissionError as error:
+        raise PermissionError(f"{name!r} may not be read: {error}. Correct its permissions.") from error
+    except (datasets.exceptions.DatasetsError, pa.ArrowException, ValueError) as error:
+        bad = _damaged_parquet(Path(name).expanduser())
+        what = f"{bad[0]}: {bad[1]}" if bad else str(error.__cause__ or error)
+        remedy = "Replace or remove the file." if bad else "Correct its files, or the options that choose from them."
+        raise ValueError(f"The data set {name!r} cannot be read: {what.rstrip('.')}. {remedy}") from error
+
+
+def _damaged_parquet(folder: Path) -> tuple[Path, Exception] | None:
+    """The first parquet file of a folder that has no valid end, and what is wrong with it."""
+    for path in sorted(folder.rglob("*.parquet")):
+        try:
+            pq.read_metadata(path)
+        except (pa.ArrowException, OSError) as error:
+            return path, error
+    return None

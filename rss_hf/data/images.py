@@ -1,8 +1,12 @@
 """Image files as pixels. Training, evaluation, prediction and the demo all decode by [`to_upright_rgb`]."""
 
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from typing import IO
 
 import numpy as np
 import PIL.ExifTags
@@ -11,6 +15,21 @@ import PIL.ImageOps
 
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+MAX_PIXELS = 80_000_000  # a training step holds an image as float32, 12 bytes a pixel, several times a worker
+# What Pillow raises for damaged files, beside OSError and ValueError.
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+TOO_LARGE = f"Up to {MAX_PIXELS // 10**6} million pixels are read; cut the image into tiles or make it smaller"
+MAX_ELONGATION = 50  # the longer side over the shorter: beyond it little is left of the shorter one after scaling
 
 
 def open_image(path: str | PathLike) -> PIL.Image.Image:
@@ -18,10 +37,35 @@ def open_image(path: str | PathLike) -> PIL.Image.Image:
     The image of a file, upright and of mode RGB (see [`to_upright_rgb`]).
 
     Raises:
-        `ValueError`: a file that cannot be read as an image, or 32-bit pixels.
+        `ValueError`: a file that cannot be read as an image, too many pixels, or 32-bit pixels.
     """
-    with named_errors(str(path), "read as an image"), PIL.Image.open(path) as image:
+    with named_errors(str(path), "read as an image"), open_within_bounds(path) as image:
         return to_upright_rgb(image)
+
+
+def open_within_bounds(source: str | PathLike | IO[bytes]) -> PIL.Image.Image:
+    """`PIL.Image.open`; none of the pixels are decoded. Raises `ValueError` above `MAX_PIXELS`."""
+    with warnings.catch_warnings():
+        # Pillow's own bounds are a warning below ours and an error without the size above.
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        try:
+            image = PIL.Image.open(source)
+        except PIL.Image.DecompressionBombError as error:
+            raise ValueError(f"it is too large; {error}. {TOO_LARGE}") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f"it has {image.width}x{image.height} pixels, {image.width * image.height / 1e6:.0f} million. {TOO_LARGE}"
+        )
+    return image
+
+
+def refuse_elongated(size: tuple[int, int]) -> None:
+    """Raises `ValueError` where one side of (width, height) is more than `MAX_ELONGATION` times the other."""
+    if max(size) > MAX_ELONGATION * min(size):
+        raise ValueError(
+            f"it has {size[0]}x{size[1]} pixels, and one side may be up to {MAX_ELONGATION} times the other; cut it "
+            "into pieces"
+        )
 
 
 def to_upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -71,5 +115,5 @@ def named_errors(what: str, action: str) -> Iterator[None]:
     """Errors of a damaged or unsuitable file as a `ValueError` that names it: "`what` cannot be `action`: ..."."""
     try:
         yield
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow calls some damaged files a SyntaxError
+    except DECODER_ERRORS as error:
         raise ValueError(f"{what} cannot be {action}: {error}. Replace or remove the file.") from error

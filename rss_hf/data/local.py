@@ -51,6 +51,14 @@ def read_folder_pair(name: str) -> datasets.DatasetDict:
 
 
 def _files_by_stem(folder: Path) -> dict[str, str]:
+    """The paths of a folder's images by their stems."""
+    try:
+        return _image_files(folder)
+    except PermissionError as error:
+        raise PermissionError(f"The folder {folder} may not be read: {error}. Correct its permissions.") from error
+
+
+def _image_files(folder: Path) -> dict[str, str]:
     if not folder.is_dir():
         beside = sorted(p.name for p in folder.parent.iterdir()) if folder.parent.is_dir() else "nothing"
         raise FileNotFoundError(f"No folder {folder}; {folder.parent} holds {beside}. Correct 'IMAGES,MASKS'.")

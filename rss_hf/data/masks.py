@@ -130,12 +130,47 @@ def present_ids(indices: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.bincount(indices.ravel(), minlength=256)).astype(np.uint8)
 
 
-def refuse_unknown_ids(ids: Iterable[int], num_classes: int, where: str) -> None:
-    """Raises `ValueError`, naming them, if any of `ids` is neither a class id below `num_classes` nor 255."""
-    unknown = sorted(int(i) for i in set(ids) if not (0 <= i < num_classes or i == IGNORE_INDEX))
-    if unknown:
-        raise ValueError(
-            f"{where}: {len(unknown)} mask ids without a class, {unknown[:10]}: with {num_classes} classes the ids "
-            f"are 0 to {num_classes - 1}, and {IGNORE_INDEX} for pixels of no class. Pass as many class_names as the "
-            "masks have ids, or renumber the masks (and store them without loss, as PNG)."
-        )
+def reduce_ids(indices: np.ndarray) -> np.ndarray:
+    """Ids that count from 1 as ids that count from 0, uint8: n becomes n - 1, and 0, which is no class, 255."""
+    return np.where(indices == IGNORE_INDEX, IGNORE_INDEX, indices - np.uint8(1)).astype(np.uint8)
+
+
+def unknown_ids(ids: Iterable[int], num_classes: int, reduce_labels: bool = False) -> list[int]:
+    """Those of the ids of mask files that stand for none of the classes, ascending; 255 stands for no class."""
+    return sorted(int(i) for i in set(ids) if not (0 <= i < num_classes + reduce_labels or i == IGNORE_INDEX))
+
+
+def known_ids(num_classes: int, reduce_labels: bool = False) -> str:
+    """In words: which ids mask files may hold, and what to do about others."""
+    ids = f"{int(reduce_labels)} to {num_classes - 1 + reduce_labels}"
+    void = f"0 and {IGNORE_INDEX}" if reduce_labels else f"{IGNORE_INDEX}"
+    why = " and do_reduce_labels of the image processor" if reduce_labels else ""
+    return (
+        f"with {num_classes} classes{why} the ids are {ids}, and {void} for pixels of no class. Pass as many "
+        "class_names as the masks have ids, or renumber the masks (and store them without loss, as PNG)."
+    )
+
+
+def refuse_unknown_ids(ids: Iterable[int], num_classes: int, where: str, reduce_labels: bool = False) -> None:
+    """Raises `ValueError`, naming them, if any of the ids of mask files stand for none of the classes."""
+    if unknown := unknown_ids(ids, num_classes, reduce_labels):
+        known = known_ids(num_classes, reduce_labels)
+        raise ValueError(f"{where}: {len(unknown)} mask ids without a class, {unknown[:10]}: {known}")
+
+
+def has_classes(indices: np.ndarray) -> bool:
+    """Whether a mask (H, W) uint8 holds another id than 0 and 255."""
+    return bool(((indices != 0) & (indices != IGNORE_INDEX)).any())
+
+
+def is_binary(indices: np.ndarray) -> bool:
+    """Whether a mask (H, W) uint8 holds 0 and 255 and no other id: by itself it can be right."""
+    return present_ids(indices).tolist() == [0, IGNORE_INDEX]
+
+
+def binary_masks(what: str) -> str:
+    """The sentence that refuses `what`, masks that hold 0 and 255 and no other id."""
+    return (
+        f"{what} hold only 0 and {IGNORE_INDEX}, and {IGNORE_INDEX} stands for pixels of no class. Store the "
+        "foreground of binary masks as 1."
+    )

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -13,6 +15,18 @@ from ..constants import IGNORE_INDEX
 
 Transform = Callable[[tv_tensors.Image, tv_tensors.Mask | None], tuple[torch.Tensor, torch.Tensor | None]]
 """Image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32 and labels int64 or None."""
+
+
+MAX_SCALE = 16  # times the size that fits: a larger image costs minutes and holds a few blurred pixels
+
+
+class ScaleJitter(v2.ScaleJitter):
+    """torchvision's, with something left of each side: of 2000x40 pixels too."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        height, width = super().make_params(flat_inputs)["size"]
+        # torch fails to resize uint8 to a single pixel.
+        return {"size": (max(height, 1), max(width, 1 if height > 1 else 2))}
 
 
 class RandomCropLarger(v2.Transform):
@@ -68,6 +82,7 @@ def train_transform(
     scale_range: tuple[float, float] = (0.5, 2.0),
     photometric_distortion: bool = True,
     ignore_index: int = IGNORE_INDEX,
+    flip_channels: bool = False,
 ) -> Transform:
     """
     Augmentation for training: scale, crop, flip, distort the colours, normalise, pad.
@@ -86,6 +101,8 @@ def train_transform(
             Randomly change brightness, contrast, saturation and hue and permute the channels.
         ignore_index (`int`, *optional*, defaults to 255):
             The label of padding.
+        flip_channels (`bool`, *optional*, defaults to `False`):
+            Whether the channels come out as B, G, R.
 
     Returns:
         [`Transform`]: image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32,
@@ -93,12 +110,17 @@ def train_transform(
         randomness comes from torch's CPU generator.
 
     Raises:
-        `ValueError`: a scale range that is empty or not positive.
+        `ValueError`: a size that is no pair of positive whole numbers, a scale range that is empty, not positive or
+        goes beyond `MAX_SCALE`.
     """
-    if not 0 < scale_range[0] <= scale_range[1]:
-        raise ValueError(f"scale_range must be two positive numbers, the smaller first, got {scale_range}.")
+    if len(image_size) != 2 or not all(side == int(side) and side > 0 for side in image_size):
+        raise ValueError(f"image_size must be a height and a width in pixels, got {image_size}.")
+    if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1] <= MAX_SCALE:
+        raise ValueError(
+            f"scale_range must be two positive numbers up to {MAX_SCALE}, the smaller first, got {scale_range}."
+        )
     # ScaleJitter divides target_size[1] by the height and target_size[0] by the width: it wants (width, height).
-    scale = [] if tuple(scale_range) == (1, 1) else [v2.ScaleJitter(tuple(image_size[::-1]), tuple(scale_range))]
+    scale = [] if tuple(scale_range) == (1, 1) else [ScaleJitter(tuple(image_size[::-1]), tuple(scale_range))]
     distort = [v2.RandomPhotometricDistort()] if photometric_distortion else []
     return v2.Compose(
         [
@@ -109,14 +131,68 @@ def train_transform(
             v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
             v2.Normalize(image_mean, image_std),
             RandomPadSmaller(image_size, ignore_index),
+            *([FlipChannels()] if flip_channels else []),
             v2.ToPureTensor(),
         ]
     )
 
 
+class FlipChannels(v2.Transform):
+    """R, G, B as B, G, R, of images alone."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return inpt.flip(-3) if isinstance(inpt, tv_tensors.Image) else inpt
+
+
+def like_processor(image_processor: BaseImageProcessor) -> dict[str, Any]:
+    """The arguments of [`train_transform`] with which pixel values have the range and order of a processor's."""
+    config = image_processor.to_dict()
+    mean, std = (config["image_mean"], config["image_std"]) if config.get("do_normalize") else ([0] * 3, [1] * 3)
+    # (pixel * factor - mean) / std, where train_transform starts from pixel / 255.
+    largest = 255 * (config["rescale_factor"] if config.get("do_rescale") else 1)
+    if largest != 1:
+        mean, std = ([value / largest for value in values] for values in (mean, std))
+    # A setting of a file that the processor's class does not know stays without effect.
+    flips = "do_flip_channel_order" in image_processor.valid_kwargs.__annotations__
+    return {"image_mean": mean, "image_std": std, "flip_channels": flips and bool(config["do_flip_channel_order"])}
+
+
+def reduces_labels(image_processor: BaseImageProcessor) -> bool:
+    """Whether ids of masks count from 1 for an image processor, and 0 is no class: `do_reduce_labels`, as ADE20K."""
+    config = image_processor.to_dict()
+    return bool(config.get("do_reduce_labels") or config.get("reduce_labels"))  # the latter in files of before 2023
+
+
+def process_image(image_processor: BaseImageProcessor, image: PIL.Image.Image | torch.Tensor) -> torch.Tensor:
+    """
+    An image as a model sees it, whole and in the right place: what the image processor would cut off at the edges is
+    resized with the rest, and nothing is padded. Evaluation, prediction and the demo all call this.
+
+    Args:
+        image_processor (`BaseImageProcessor`):
+            The one saved with the model.
+        image (`PIL.Image.Image` or `torch.Tensor`):
+            Of mode RGB; or (3, h, w) uint8.
+
+    Returns:
+        `torch.Tensor`: (3, H, W) float32.
+    """
+    config = image_processor.to_dict()
+    whole = {"do_pad": False} if config.get("do_pad") else {}
+    if config.get("do_center_crop"):
+        # Classification throws the edges away. The crop's size is the one that the model was made for.
+        whole |= {"do_center_crop": False, "do_resize": True, "size": dict(config["crop_size"])}
+    pixels = tv_tensors.Image(image).as_subclass(torch.Tensor)
+    inputs = image_processor(pixels, input_data_format="channels_first", **whole)
+    pixel_values = inputs["pixel_values"][0]
+    if isinstance(pixel_values, np.ndarray):
+        pixel_values = torch.from_numpy(np.ascontiguousarray(pixel_values))  # flipped channels have negative strides
+    return pixel_values.float()
+
+
 class EvalTransform:
     """
-    For scoring: pixel values as the model's image processor makes them, labels untouched.
+    For scoring: pixel values as [`process_image`] makes them, labels untouched.
 
     Args:
         image_processor (`BaseImageProcessor`):
@@ -130,6 +206,5 @@ class EvalTransform:
         self, image: tv_tensors.Image, mask: tv_tensors.Mask | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(3, h, w) uint8, (h, w) uint8 -> (3, H, W) float32, (h, w) int64."""
-        inputs = self.image_processor(image.as_subclass(torch.Tensor), input_data_format="channels_first")
         labels = None if mask is None else mask.as_subclass(torch.Tensor).long()
-        return torch.as_tensor(inputs["pixel_values"][0]), labels
+        return process_image(self.image_processor, image), labels

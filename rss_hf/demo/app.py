@@ -7,14 +7,19 @@ On a Space of the Hub the environment variable RSS_MODEL names the model.
 """
 
 import argparse
+import atexit
 import logging
 import os
+import tempfile
+from pathlib import Path
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from .images import MAX_BYTES
 from .models import Models
-from .page import CSS, build_demo
+from .page import CSS, MAX_REQUESTS, build_demo
+from .uploads import Bounded, Folder
 
 
 THEME = gr.themes.Soft(primary_hue="teal", secondary_hue="teal", font=["system-ui", "sans-serif"])
@@ -48,13 +53,21 @@ def serve(models: Models, port: int | None = None, host: str = "127.0.0.1", bloc
     Returns:
         `str`: the page's address.
     """
+    # A folder of its own: what is deleted for room must be this page's.
+    own = tempfile.TemporaryDirectory(prefix="rss_hf-files-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+    atexit.register(own.cleanup)
+    os.environ["GRADIO_TEMP_DIR"] = str(Path(own.name).resolve())
     demo = build_demo(models)
+    folder = Folder(Path(os.environ["GRADIO_TEMP_DIR"]), demo.temp_file_sets)
+    folder.tidy_for_ever()
     _, url, _ = demo.launch(
         server_name=host,
         server_port=port,
         share=False,
         show_error=False,
         max_file_size=MAX_BYTES,
+        max_threads=MAX_REQUESTS + 16,
+        app_kwargs={"middleware": [Middleware(Bounded, folder=folder)]},
         state_session_capacity=MAX_SESSIONS,
         theme=THEME,
         css=CSS,

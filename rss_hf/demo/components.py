@@ -1,7 +1,10 @@
 """What Gradio does not have: errors that are sentences and tell nothing of the server, and files it is to delete."""
 
 import functools
+import html
 import logging
+import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, travers
 from PIL import Image
 
 from .images import Refusal
+from .work import turns
 
 
 try:
@@ -29,8 +33,8 @@ class Page(gr.Blocks):
     """A page that takes files by upload alone, and answers a request that is none of its own with a sentence."""
 
     async def preprocess_data(self, block_fn, inputs, state, explicit_call=False):
-        traverse(inputs, refuse_address, is_file_obj_with_meta)
         try:
+            traverse(inputs, refuse_address, is_file_obj_with_meta)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except gr.Error:
             raise
@@ -41,7 +45,7 @@ class Page(gr.Blocks):
 
 def refuse_address(file: dict) -> dict:
     """Refuses a file that the server would have to fetch, which has no bounds, or that is no file but its content."""
-    if is_http_url_like(file["path"] or "") or (file.get("url") or "").startswith("data:"):
+    if is_http_url_like(file["path"]) or str(file.get("url")).startswith("data:"):
         raise gr.Error("Upload the file itself instead of its place.", print_exception=False)
     return file
 
@@ -57,13 +61,30 @@ def answering(function: Callable) -> Callable:
         try:
             return function(*arguments)
         except Refusal as refusal:
-            raise gr.Error(str(refusal), print_exception=False) from refusal
+            # The page shows it as HTML, and it may quote names that visitors gave.
+            raise gr.Error(html.escape(str(refusal), quote=False), print_exception=False) from refusal
         except Exception as error:
             logger.exception("A request failed.")
             message = "Something went wrong on the server. The other functions of this page still work."
             raise gr.Error(message, print_exception=False) from error
 
     return answer
+
+
+def computing(function: Callable) -> Callable:
+    """[`answering`], on a GPU if a Space lends one, for a function that decodes images and computes in its turn."""
+
+    @functools.wraps(function)
+    def compute(*arguments):
+        with turns.place():
+            return function(*arguments)
+
+    return GPU(answering(compute))
+
+
+def plain(text: str) -> str:
+    """`text` as Markdown that shows it as it is: no character of it is a mark, a tag or part of a link."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def upload(label: str, sources: list[str], height: int) -> gr.Image:
@@ -81,11 +102,20 @@ def uploaded(file: dict | None, kind: str) -> str:
     The path of an uploaded file. Raises `Refusal` where there is none, or it is not where uploads are: Gradio checks
     the place of files only that are marked as such.
     """
-    if file is None or file["path"] is None:
+    if file is None or (isinstance(file, dict) and file.get("path") is None):
         raise Refusal(f"Choose {kind} first.")
-    path = Path(file["path"]).resolve()
-    if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
-        raise Refusal("Upload the file itself instead of its place.")
+    instead = Refusal("Upload the file itself instead of its place.")
+    if not isinstance(file, dict) or not isinstance(file["path"], str):
+        raise instead
+    try:
+        path = Path(file["path"]).resolve()
+        if not path.is_relative_to(Path(get_upload_folder()).resolve()) or path.is_dir():
+            raise instead
+        os.utime(path)  # those used last are deleted last
+    except FileNotFoundError as error:
+        raise Refusal("The file is no longer here. Upload it again.") from error
+    except (OSError, ValueError) as error:  # no path at all
+        raise instead from error
     return str(path)
 
 

@@ -11,6 +11,7 @@ from ..data import to_upright_rgb
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 16_000_000
+MAX_WHOLE = 2**53  # to which numbers of JSON are exact
 MAX_ELONGATION = 50  # the longer side over the shorter
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, struct.error)
@@ -24,10 +25,19 @@ class Refusal(ValueError):
 
 
 def whole(value: object, name: str) -> int:
-    """A number of a request, or `Refusal` where it is none or has a fraction."""
-    if not isinstance(value, int | float) or value != value // 1:
+    """A number of a request, or `Refusal` where it is none, has a fraction or is larger than any that is meant."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         raise Refusal(f"The {name} must be a whole number.")
+    if abs(value) > MAX_WHOLE:
+        raise Refusal(f"The {name} must be a whole number of at most {MAX_WHOLE}.")
     return int(value)
+
+
+def yes_or_no(value: object, name: str) -> bool:
+    """A switch of a request, or `Refusal` where it is none."""
+    if not isinstance(value, bool):
+        raise Refusal(f'The switch "{name}" must be true or false.')
+    return value
 
 
 def open_photo(path: str, what: str = "The image") -> Image.Image:
@@ -58,9 +68,12 @@ def open_picture(path: str, what: str) -> Image.Image:
     Raises:
         Refusal: if the file is empty, too large, of another type, animated, damaged, or has too many pixels.
     """
-    if Path(path).stat().st_size > MAX_BYTES:
-        raise Refusal(f"{what} has more than {MAX_BYTES >> 20} MiB, the most that is accepted.")
-    content = Path(path).read_bytes()
+    try:
+        if Path(path).stat().st_size > MAX_BYTES:
+            raise Refusal(f"{what} has more than {MAX_BYTES >> 20} MiB, the most that is accepted.")
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise Refusal(f"{what} is no longer here. Upload it again.") from error
     try:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -69,10 +82,12 @@ def open_picture(path: str, what: str) -> Image.Image:
         raise Refusal(f"{what} has far too many pixels; up to {MAX_PIXELS // 10**6} million are accepted.") from error
     except DECODER_ERRORS as error:
         raise Refusal(f"{what} is damaged: its file cannot be read. Save it again.") from error
-    check_picture(image, what)
     try:
+        check_picture(image, what)
         image.load()
         image.getexif()  # else its errors come where the image is turned
+    except Refusal:
+        raise
     except DECODER_ERRORS as error:
         raise Refusal(f"{what} is damaged or incomplete: it cannot be decoded. Save it again.") from error
     return image

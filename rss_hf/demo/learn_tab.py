@@ -3,7 +3,7 @@
 import gradio as gr
 
 from ..reporting.figures import colorize
-from .components import GPU, answering, api, enlarged, saved, upload, uploaded
+from .components import api, computing, enlarged, saved, upload, uploaded
 from .images import open_photo, whole
 from .learning import ESTIMATORS, REWARD_NAMES, SAMPLES, STRIDES, draw, open_reference, pair_pictures, pair_text
 from .models import Models
@@ -56,8 +56,7 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
         reference = open_reference(uploaded(mask, "a reference mask"), picture, loaded)
         return picture, draw(loaded, picture, reference, *how)
 
-    @GPU
-    @answering
+    @computing
     def show(image, mask, model, num_samples, stride, reward, advantage_estimator, seed, first, second):
         picture, drawn = drawn_from(image, mask, model, num_samples, stride, reward, advantage_estimator, seed)
         picture.thumbnail(THUMBNAIL)
@@ -73,8 +72,7 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
             *(enlarged(panel) for panel in pair_pictures(drawn, picture, i, j)),
         )
 
-    @GPU
-    @answering
+    @computing
     def sample_api(image, mask, model, num_samples, stride, reward, advantage_estimator, seed):
         """
         Samples maps of an image from the policy of a model and compares them with a reference mask. Returns the maps,

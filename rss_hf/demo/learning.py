@@ -10,13 +10,15 @@ from PIL import Image, ImageOps
 from ..advantages import leave_one_out, pairwise_spatial_difference
 from ..constants import IGNORE_INDEX
 from ..data import mask_to_indices
-from ..data.masks import refuse_unknown_ids
+from ..data.masks import reduce_ids, refuse_unknown_ids
+from ..data.transforms import reduces_labels
 from ..policy import PixelPolicy, action_grid, upsample_actions
 from ..reporting.figures import overlay
 from ..rewards import REWARDS, RewardBatch, WeightedRewards
 from .images import Refusal, open_picture, whole
 from .models import Loaded
-from .segment import PALETTE, computing, model_input
+from .segment import NOT_FINITE, PALETTE, model_input
+from .work import turns
 
 
 SAMPLES = (2, 16)  # K, from and to
@@ -82,8 +84,11 @@ def open_reference(path: str, image: Image.Image, loaded: Loaded) -> np.ndarray:
         )
     try:
         labels = mask_to_indices(mask, PALETTE[:num_classes], "Reference")
-        labels[labels == loaded.ignore_index] = IGNORE_INDEX
-        refuse_unknown_ids(np.unique(labels), num_classes, "Reference")
+        reduce = reduces_labels(loaded.processor)
+        if not reduce:
+            labels[labels == loaded.ignore_index] = IGNORE_INDEX
+        refuse_unknown_ids(np.unique(labels), num_classes, "Reference", reduce)
+        labels = reduce_ids(labels) if reduce else labels
     except ValueError as error:
         raise Refusal(str(error)) from error
     if (labels == IGNORE_INDEX).all():
@@ -123,6 +128,7 @@ def draw(
             f"to {MAX_SAMPLED_PIXELS // 10**6} million. Make it smaller."
         )
     num_samples, seed = whole(num_samples, "number of maps"), whole(seed, "seed")
+    stride = whole(stride, "stride")
     if not SAMPLES[0] <= num_samples <= SAMPLES[1]:
         raise Refusal(f"The number of maps is {num_samples}: give {SAMPLES[0]} to {SAMPLES[1]}.")
     for name, value, known in (
@@ -135,9 +141,12 @@ def draw(
     if not 0 <= seed < 2**32:
         raise Refusal("The seed must be 0 or more and less than 4294967296.")
     references = torch.from_numpy(reference).long()[None]  # (1, H, W)
-    with computing, torch.no_grad():
+    loaded.dry_run.check(loaded.dry_run.input_size(*image.size))
+    with turns.compute(), torch.no_grad():
         pixel_values = model_input(loaded, image)
         logits = loaded.model(pixel_values=pixel_values).logits.cpu()
+        if not logits.isfinite().all():
+            raise Refusal(NOT_FINITE)
         policy = PixelPolicy(logits, action_grid(tuple(pixel_values.shape[-2:]), stride))
         actions = policy.sample(num_samples, torch.Generator().manual_seed(seed))  # (K, 1, h, w)
         batch = RewardBatch({"pixel_values": pixel_values, "labels": references})

@@ -6,6 +6,7 @@ import re
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +19,20 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForSemanticSegmentation,
     BaseImageProcessor,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
 from ..training.model_loading import MAX_CLASSES, ignore_index_of
+from .configs import MAX_CONFIG, check_config, offline
 from .images import Refusal
+from .work import MAX_OPERATIONS, DryRun, few_modules, turns
 
 
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+MAX_NAME = 1000  # characters of a Hub id or folder
 MAX_WEIGHTS = 1 << 30  # bytes of a model that a visitor names
-MAX_INPUT_SIDE = 2048  # pixels of the input that an image processor makes
+USUAL_IMAGE = (640, 480)  # pixels, of which a model that a visitor names must be able to take one
 MAX_HELD = 2  # beside the model that the page was started with
 
 logger = logging.getLogger("rss_hf.demo")
@@ -46,6 +51,7 @@ class Loaded:
         class_names (`list[str]`): one name a class, all different.
         ignore_index (`int`): the label of pixels that belong to no class.
         steps (`int`, *optional*): the optimiser steps of its training, where its folder tells.
+        dry_run ([`~work.DryRun`]): what an image takes.
     """
 
     title: str
@@ -55,6 +61,7 @@ class Loaded:
     class_names: list[str]
     ignore_index: int
     steps: int | None
+    dry_run: DryRun
 
 
 class Models:
@@ -83,6 +90,8 @@ class Models:
         if not isinstance(name, str):
             raise Refusal("The model must be named by a text.")
         name = name.strip() or self.default
+        if len(name) > MAX_NAME:
+            raise Refusal(f"The name of the model has {len(name)} characters; up to {MAX_NAME} are read.")
         with self._lock:
             if name in self._held:
                 self._held.move_to_end(name)
@@ -128,15 +137,21 @@ def load(name: str, local: bool, trusted: bool) -> Loaded:
     is_folder = (local or trusted) and Path(name).is_dir()
     folder = Path(name).resolve() if is_folder else download(name, local, trusted)
     title = folder.name if is_folder else name
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-        check_classes(config)
         if not trusted:
-            check_bounds(config, processor)
-        model, loading = AutoModelForSemanticSegmentation.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-        )
+            for file in FILES[:2]:
+                check_config(folder / file)
+        with offline() if not trusted else nullcontext():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+            check_classes(config)
+            dry_run = DryRun(empty_model(config), processor, MAX_OPERATIONS[device])
+            if not trusted:
+                check_bounds(dry_run)
+            model, loading = AutoModelForSemanticSegmentation.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
     except Refusal:
         raise
     except Exception as error:  # whatever a checkpoint has in it
@@ -147,7 +162,9 @@ def load(name: str, local: bool, trusted: bool) -> Loaded:
         ) from error
     if loading["missing_keys"] or not any("Segmentation" in kind for kind in config.architectures or ["Segmentation"]):
         raise Refusal(f"The model {title!r} has no weights of a segmentation head: it was not trained to segment.")
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    for module in model.modules():
+        module.register_forward_pre_hook(turns.stop_late)
     state = folder / "trainer_state.json"
     steps = json.loads(state.read_text())["global_step"] if is_folder and state.is_file() else None
     return Loaded(
@@ -158,6 +175,7 @@ def load(name: str, local: bool, trusted: bool) -> Loaded:
         class_names=different_names(config.id2label),
         ignore_index=ignore_index_of(model),
         steps=steps,
+        dry_run=dry_run,
     )
 
 
@@ -169,13 +187,18 @@ def download(name: str, local: bool, trusted: bool) -> Path:
         kinds = 'the Hub id of a model, as in "org/name"' + (", or a folder with one" if local else "")
         raise Refusal(f"This is not the name of a model: give {kinds}.") from error
     token = None if local or trusted else False  # visitors get nothing that only the token of this Space may read
+    file = FILES[-1]
     try:
-        weights = get_hf_file_metadata(hf_hub_url(name, FILES[-1]), token=token)
-        if not trusted and (weights.size is None or weights.size > MAX_WEIGHTS):
-            raise Refusal(f"The weights of {name!r} have more than {MAX_WEIGHTS >> 30} GiB, the most this page loads.")
+        weights = get_hf_file_metadata(hf_hub_url(name, file), token=token)
+        if not trusted:
+            check_size(weights.size, f"The file {file} of {name!r}", MAX_WEIGHTS)
+            for file in FILES[:2]:
+                about = get_hf_file_metadata(hf_hub_url(name, file, revision=weights.commit_hash), token=token)
+                check_size(about.size, f"The file {file} of {name!r}", MAX_CONFIG)
         return Path(snapshot_download(name, revision=weights.commit_hash, allow_patterns=list(FILES), token=token))
     except EntryNotFoundError as error:
-        raise Refusal(f"The model {name!r} has no {FILES[-1]}, the only kind of weights this page loads.") from error
+        kind = ", the only kind of weights this page loads" if file == FILES[-1] else ""
+        raise Refusal(f"The model {name!r} has no {file}{kind}.") from error
     except RepositoryNotFoundError as error:
         raise Refusal(f"There is no public model {name!r} on the Hub.") from error
     except Refusal:
@@ -191,15 +214,26 @@ def check_classes(config):
         raise Refusal(f"The model has {config.num_labels} classes; up to {MAX_CLASSES} fit a mask.")
 
 
-def check_bounds(config, processor):
-    """Refuses a model that would take far more memory than its weights. Nothing of that size is made here."""
-    sides = [side for side in dict(processor.size).values() if side is not None]
-    if max(sides) > MAX_INPUT_SIDE:
-        raise Refusal(f"The model's input has {max(sides)} pixels a side; up to {MAX_INPUT_SIDE} are accepted here.")
-    with torch.device("meta"):
-        model = AutoModelForSemanticSegmentation.from_config(config, trust_remote_code=False)
-    if 4 * model.num_parameters() > MAX_WEIGHTS:
-        raise Refusal(f"The model has {model.num_parameters() / 1e6:.0f} million parameters, too many for this page.")
+def check_size(size: int | None, what: str, limit: int):
+    """Refuses a file of more than `limit` bytes, or of a size that the Hub does not tell."""
+    if size is None or size > limit:
+        unit, power = ("GiB", 30) if limit >> 30 else ("MiB", 20)
+        raise Refusal(f"{what} has more than {limit >> power} {unit}, the most this page loads.")
+
+
+def empty_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of a configuration, without content. Raises `Refusal` if it has too many layers."""
+    with torch.device("meta"), few_modules():
+        return AutoModelForSemanticSegmentation.from_config(config, trust_remote_code=False).eval()
+
+
+def check_bounds(dry_run: DryRun):
+    """Refuses a model that would take far more memory or time than its files. Nothing of that size is made here."""
+    tensors = [*dry_run.model.parameters(), *dry_run.model.buffers()]
+    numbers = sum(tensor.numel() for tensor in tensors)
+    if 4 * numbers > MAX_WEIGHTS:
+        raise Refusal(f"The model has {numbers / 1e6:.0f} million parameters, too many for this page.")
+    dry_run.check(dry_run.input_size(*USUAL_IMAGE))
 
 
 def different_names(id2label: dict[int, str]) -> list[str]:
@@ -207,5 +241,6 @@ def different_names(id2label: dict[int, str]) -> list[str]:
     The names of the classes by id, with the id where one name is given to several; none has more than 40 characters,
     or such as pages take for links and tags.
     """
-    names = [re.sub(r"[^\w ,;:.()/&'+-]", "", str(id2label[i]))[:40] for i in range(len(id2label))]
+    names = [re.sub(r"[^\w ,;:.()/&'+-]", "", str(id2label[i])).split() for i in range(len(id2label))]
+    names = [" ".join(words)[:40] or f"class {i}" for i, words in enumerate(names)]
     return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import gradio as gr
 
 from ..data import load_shapes
-from .components import Page, answering
+from .components import Page, answering, plain
 from .learn_tab import learn_tab
 from .models import Loaded, Models
 from .segment_tab import segment_tab
@@ -29,13 +29,14 @@ CSS = """
 @media (max-width: 640px) {#maps .grid-container {grid-template-columns: repeat(2, 1fr)}}
 .note {opacity: 0.8; font-size: 0.9em}
 """
+MAX_REQUESTS = 48
 EXAMPLES = (5, 1, 2, 4)  # images of the validation split whose shapes are seen well
 
 
 def build_demo(models: Models) -> gr.Blocks:
     """The page over `models`; no model is loaded before somebody looks at it."""
     examples = draw_examples(Path(tempfile.mkdtemp(prefix="rss_hf-examples-")))
-    with Page(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+    with Page(title=TITLE, analytics_enabled=False) as demo:
         gr.Markdown(INTRODUCTION)
         about = gr.Markdown("Loading the model ...", elem_id="about")
         with gr.Accordion("Another model", open=False), gr.Row(equal_height=True):
@@ -52,7 +53,8 @@ def build_demo(models: Models) -> gr.Blocks:
             return description(models.get(name))
 
         gr.on([demo.load, use.click, name.submit], describe, name, about, api_visibility="private")
-    return demo.queue(max_size=100, default_concurrency_limit=8)
+    # All who ask are at work at once, to wait for their turns no longer than `work.turns` lets them.
+    return demo.queue(max_size=MAX_REQUESTS, default_concurrency_limit=MAX_REQUESTS)
 
 
 def draw_examples(folder: Path) -> list[list[str]]:
@@ -69,8 +71,9 @@ def draw_examples(folder: Path) -> list[list[str]]:
 
 def description(loaded: Loaded) -> str:
     """What a model is, as Markdown."""
-    origin = f"the local model **{loaded.title}**" if loaded.is_local else f"**{loaded.title}** from the Hub"
+    title = plain(loaded.title)
+    origin = f"the local model **{title}**" if loaded.is_local else f"**{title}** from the Hub"
     trained = f", trained for {loaded.steps} steps" if loaded.steps is not None else ""
     millions = loaded.model.num_parameters() / 1e6
-    names = ", ".join(loaded.class_names[:30]) + (", ..." if len(loaded.class_names) > 30 else "")
+    names = plain(", ".join(loaded.class_names[:30])) + (", ..." if len(loaded.class_names) > 30 else "")
     return f"On this page: {origin}{trained}, {millions:.1f} million parameters. Classes: {names}."

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ..reporting.figures import colorize, heat_map
-from .components import GPU, answering, api, enlarged, saved, upload, uploaded
+from .components import api, computing, enlarged, saved, upload, uploaded
 from .images import MAX_BYTES, MAX_PIXELS, open_photo
 from .models import Models
 from .segment import PALETTE, Segmentation, segment
@@ -41,8 +41,7 @@ def segment_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
             scale = gr.Markdown(elem_classes="note")
             download = gr.DownloadButton("Download the mask (PNG)", interactive=False, elem_id="download")
 
-    @GPU
-    @answering
+    @computing
     def show(image, name, window, flip):
         if image is None:
             return None, None, None, "", gr.DownloadButton(value=None, interactive=False)
@@ -61,8 +60,7 @@ def segment_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
             gr.DownloadButton(value=saved(colorize(result.mask, PALETTE), "mask.png"), interactive=True),
         )
 
-    @GPU
-    @answering
+    @computing
     def segment_api(image, model, window, flip):
         """
         Segments an image. `model` is a Hub id ("": the page's own model), `window` the side of a sliding window in

@@ -16,7 +16,7 @@ from .metrics import confusion_matrix
 @torch.no_grad()
 def predict_maps(
     model: nn.Module,
-    pixel_values: torch.Tensor,
+    pixel_values: torch.Tensor | list[torch.Tensor],
     sizes: list[tuple[int, int]],
     *,
     window: tuple[int, int] | None = None,
@@ -29,7 +29,8 @@ def predict_maps(
 
     Args:
         model (`nn.Module`): A segmentation model whose output has `logits` (B, C, h, w), in eval mode.
-        pixel_values (`torch.Tensor` of shape `(B, 3, H, W)`): processed images, on the device of the model.
+        pixel_values (`torch.Tensor` of shape `(B, 3, H, W)`, or a list of B tensors `(3, H_i, W_i)`):
+            Processed images, on the device of the model. Those of a list are predicted one at a time.
         sizes (`list[tuple[int, int]]`): The (height, width) of each of the B maps wanted, in pixels.
         window (`tuple[int, int]`, *optional*):
             The (height, width), in pixels of `pixel_values`, of windows the model is slid over; without it the model
@@ -43,7 +44,8 @@ def predict_maps(
         `list[torch.Tensor]`: B maps (H_i, W_i) int64 in [0, C).
 
     Raises:
-        ValueError: if there are not B sizes, the window is not a pair, or the stride is below 1 or leaves gaps.
+        ValueError: if there are not B sizes, the window is not a pair, or the stride is below 1 or leaves gaps; or the
+            logits are not finite.
     """
     return [_most_probable(views) for views in upsampled_views(model, pixel_values, sizes, window, stride, flip)]
 
@@ -51,7 +53,7 @@ def predict_maps(
 @torch.no_grad()
 def predict_maps_and_entropies(
     model: nn.Module,
-    pixel_values: torch.Tensor,
+    pixel_values: torch.Tensor | list[torch.Tensor],
     sizes: list[tuple[int, int]],
     *,
     window: tuple[int, int] | None = None,
@@ -92,8 +94,8 @@ def evaluate_model(
         model (`nn.Module`): A segmentation model whose output has `logits` (B, C, h, w). Evaluated in eval mode, and
             returned to the mode it was in.
         dataloader (`Iterable[dict]`): Prepared by `accelerator`, over a data set that has a length. Its batches hold
-            `pixel_values` (B, 3, H, W) and `labels`: B tensors (H_i, W_i), or one (B, H, W), int64 in [0, C) or
-            `ignore_index`.
+            `pixel_values` (B, 3, H, W), or a list where their sizes differ, and `labels`: B tensors (H_i, W_i), or one
+            (B, H, W), int64 in [0, C) or `ignore_index`.
         num_labels (`int`): C.
         accelerator (`Accelerator`): Gathers the counts.
         on_step (`Callable[[int], None]`, *optional*): Called after each batch with its index, from 0.
@@ -140,6 +142,10 @@ def upsampled_views(model, pixel_values, sizes, window, stride, flip) -> Iterato
     """Image by image, the logits (V, C, H_i, W_i) of its views: the image and, with `flip`, its mirror image."""
     if len(sizes) != len(pixel_values):
         raise ValueError(f"Got {len(pixel_values)} images but {len(sizes)} sizes: give a (height, width) an image.")
+    if isinstance(pixel_values, list):
+        for image, size in zip(pixel_values, sizes, strict=True):
+            yield from upsampled_views(model, image[None], [size], window, stride, flip)
+        return
     views = [_logits(model, pixel_values, window, stride)]
     if flip:
         views.append(_logits(model, pixel_values.flip(-1), window, stride).flip(-1))
@@ -155,7 +161,7 @@ def _most_probable(views: torch.Tensor) -> torch.Tensor:
 def _logits(model, pixel_values, window, stride) -> torch.Tensor:
     """Float32 logits: the model's own (B, C, h, w), or the log of its windows' averaged probabilities (B, C, H, W)."""
     if window is None:
-        return model(pixel_values=pixel_values).logits.float()
+        return _finite(model(pixel_values=pixel_values).logits.float())
 
     if len(window) != 2:
         raise ValueError(f"window={window} must be a height and a width.")
@@ -167,7 +173,7 @@ def _logits(model, pixel_values, window, stride) -> torch.Tensor:
     probabilities, visits = None, pixel_values.new_zeros(height, width, dtype=torch.float32)
     for top, left in product(_starts(height, window[0], stride[0]), _starts(width, window[1], stride[1])):
         area = (..., slice(top, top + window[0]), slice(left, left + window[1]))
-        logits = model(pixel_values=pixel_values[area]).logits.float()
+        logits = _finite(model(pixel_values=pixel_values[area]).logits.float())
         logits = F.interpolate(logits, size=window, mode="bilinear", align_corners=False)
         if probabilities is None:
             probabilities = logits.new_zeros(*logits.shape[:2], height, width)
@@ -175,6 +181,17 @@ def _logits(model, pixel_values, window, stride) -> torch.Tensor:
         visits[area] += 1
     # As logarithms they are upsampled as logits are; clamped, since 0 * log(0) would make the interpolation NaN.
     return (probabilities / visits).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def _finite(logits: torch.Tensor) -> torch.Tensor:
+    """The logits (B, C, h, w), or `ValueError`: the greatest of NaN is class 0, which would be scored as an answer."""
+    if not logits.isfinite().all():
+        images = (~logits.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        raise ValueError(
+            f"The model's logits are NaN or infinite for images {images[:10]} of a batch of {len(logits)}: its "
+            "weights or the pixel values are not finite. Go back to an earlier checkpoint, or lower the learning rate."
+        )
+    return logits
 
 
 def _starts(length: int, window: int, stride: int) -> list[int]:

@@ -59,7 +59,9 @@ def write_report(trainer: Trainer, data: SegmentationData, metrics: dict[str, fl
     rows = []
     pairs = zip(keep_encoded(data.validation), trainer.eval_dataset, strict=False)
     for index, (row, example) in enumerate(islice(pairs, num_images)):
-        image, reference = open_row(row, f"validation row {index}", data.mask_palette)
+        image, reference = open_row(
+            row, f"validation row {index}", data.mask_palette, reduce_labels=trainer.eval_dataset.reduce_labels
+        )
         pixel_values = example["pixel_values"][None].to(trainer.args.device)
         (prediction,) = predict_maps(model, pixel_values, [(image.height, image.width)])
         rows.append((image, reference, prediction.cpu()))

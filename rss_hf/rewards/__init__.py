@@ -1,5 +1,6 @@
 """Rewards: what one is and may read, the built-in ones, and a weighted set of them."""
 
+from .answers import LARGEST_REWARD
 from .batch_iou import DecayedCounts, LogIoUSettings, batch_log_iou, running_log_iou
 from .confusion import ConfusionCounts, ConfusionReward, cell_means, reference_histogram
 from .contract import RewardBatch, call_reward, reward_name
@@ -8,6 +9,7 @@ from .weighted import REWARDS, WeightedRewards, get_reward
 
 
 __all__ = [
+    "LARGEST_REWARD",
     "REWARDS",
     "ConfusionCounts",
     "ConfusionReward",

@@ -2,11 +2,15 @@
 
 import functools
 import importlib
-from collections.abc import Callable
+import inspect
+import numbers
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
+from .answers import LARGEST_REWARD
 from .batch_iou import DecayedCounts, batch_log_iou, running_log_iou
 from .confusion import ConfusionCounts, ConfusionReward
 from .contract import RewardBatch, call_reward, histogram_of, reward_name
@@ -33,22 +37,41 @@ def get_reward(reward: str | Callable) -> Callable:
     A reward from its name (`"mean_iou"`), from a dotted path (`"package.module:function"`), or itself.
 
     Raises:
-        ValueError: if no built-in reward has the name, or nothing callable is at the path.
+        ValueError: if no built-in reward has the name, nothing callable is at the path, or it takes other arguments.
     """
-    if not isinstance(reward, str):
-        return reward
-    if ":" not in reward:
-        if reward not in REWARDS:
-            raise ValueError(f"No reward named {reward!r}. Use one of {sorted(REWARDS)} or 'package.module:function'.")
-        return REWARDS[reward]
-    module, _, name = reward.partition(":")
-    try:
-        function = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"The reward {reward!r} could not be imported: {error}.") from error
+    function = find_reward(reward) if isinstance(reward, str) else reward
+    if isinstance(function, type):
+        raise ValueError(f"The reward {reward!r} is a class: give an object of it, or a function.")
     if not callable(function):
         raise ValueError(f"The reward {reward!r} is a {type(function).__name__}, not a callable.")
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except ValueError:  # some of C have none
+        return function
+    try:  # with what every call gives; other columns are as the data is
+        signature.bind_partial(None, references=None, trainer_state=None, pixel_values=None)
+    except TypeError as error:
+        raise ValueError(
+            f"The reward {reward_name(function)!r} takes {signature} ({error}): define it as "
+            "(predictions, references=None, **columns)."
+        ) from error
     return function
+
+
+def find_reward(name: str) -> Any:
+    """What is at a name of [`REWARDS`] or at a dotted path; a ValueError says why nothing is."""
+    if ":" not in name:
+        if name not in REWARDS:
+            raise ValueError(f"No reward named {name!r}. Use one of {sorted(REWARDS)} or 'package.module:function'.")
+        return REWARDS[name]
+    module, _, attribute = name.partition(":")
+    try:
+        return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
+        raise ValueError(
+            f"The reward {name!r} could not be imported: {type(error).__name__}: {error}. A path is "
+            "'package.module:function'; the module lies in the folder of the command, or is installed."
+        ) from error
 
 
 class WeightedRewards:
@@ -58,20 +81,35 @@ class WeightedRewards:
     Args:
         rewards (`str`, `Callable` or a list of them): names, dotted paths or callables.
         weights (`list[float]`, *optional*, defaults to 1 each): a weight of 0 logs a reward without training on it.
+        timeout (`float`, *optional*): seconds that a call of a reward may take before the run ends with an error.
 
     Raises:
-        ValueError: if there is no reward, two have one name, or the weights are not as many.
+        ValueError: if there is no reward, two have one name, the weights are not as many finite numbers, all of them
+            are 0, or the timeout is not above 0.
     """
 
-    def __init__(self, rewards: str | Callable | list[str | Callable], weights: list[float] | None = None):
+    def __init__(
+        self,
+        rewards: str | Callable | list[str | Callable],
+        weights: list[float] | None = None,
+        timeout: float | None = None,
+    ):
         rewards = rewards if isinstance(rewards, list | tuple) else [rewards]
         self.rewards = [get_reward(reward) for reward in rewards]
         self.names = [reward_name(reward) for reward in self.rewards]
-        self.weights = [1.0] * len(self.rewards) if weights is None else list(weights)
-        if not self.rewards or len(set(self.names)) != len(self.names):
-            raise ValueError(f"Rewards need distinct names, one at least; got {self.names}.")
-        if len(self.weights) != len(self.rewards):
-            raise ValueError(f"{len(self.rewards)} rewards {self.names} need as many weights; got {self.weights}.")
+        if not self.rewards:
+            raise ValueError("reward_funcs is empty: give at least one reward.")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(
+                f"Rewards need distinct names, to be logged under; got {self.names}. Define each by `def`, or set its "
+                "`__name__`."
+            )
+        self.weights = check_weights(weights, self.names)
+        if timeout is not None and not (isinstance(timeout, numbers.Real) and 0 < timeout <= threading.TIMEOUT_MAX):
+            raise ValueError(
+                f"reward_timeout must be seconds, above 0 and up to {threading.TIMEOUT_MAX:g}; got {timeout!r}."
+            )
+        self.timeout = timeout
         self.counts = DecayedCounts()
 
     @torch.no_grad()
@@ -92,7 +130,7 @@ class WeightedRewards:
             does not apply.
 
         Raises:
-            RuntimeError: see [`~rss_hf.rewards.call_reward`].
+            RuntimeError, TimeoutError: see [`~rss_hf.rewards.call_reward`].
         """
         counts = None
         if any(isinstance(reward, ConfusionReward) for reward in self.rewards):
@@ -104,7 +142,7 @@ class WeightedRewards:
             if counts is not None and isinstance(reward, ConfusionReward):
                 values = reward.formula(counts)
             else:
-                values = call_reward(reward, actions, batch, trainer_state)
+                values = call_reward(reward, actions, batch, trainer_state, self.timeout)
             results[name] = values if values.ndim == 4 else values[..., None, None]
         return results
 
@@ -113,7 +151,34 @@ class WeightedRewards:
         return sum(weight for reward, weight in zip(self.rewards, self.weights, strict=True) if reward in rewards)
 
     def total(self, rewards: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The weighted sum of the rewards that apply, NaN where none does: `(K, B, 1, 1)` or `(K, B, h, w)`."""
-        stacked = torch.stack(torch.broadcast_tensors(*rewards.values()))
-        weights = stacked.new_tensor(self.weights).view(-1, 1, 1, 1, 1)
-        return (stacked * weights).nansum(0).where(~stacked.isnan().all(0), torch.nan)
+        """
+        The weighted sum of the rewards that apply, NaN where none does: `(K, B, 1, 1)` or `(K, B, h, w)`. Those of
+        weight 0 take no part.
+        """
+        trained = [pair for pair in zip(rewards.values(), self.weights, strict=True) if pair[1]]
+        stacked = torch.stack(torch.broadcast_tensors(*(values for values, _ in trained)))
+        weights = stacked.new_tensor([weight for _, weight in trained]).view(-1, 1, 1, 1, 1)
+        total = (stacked * weights).nansum(0).where(~stacked.isnan().all(0), torch.nan)
+        torch._assert_async(
+            ~(total.abs() > LARGEST_REWARD).any(),
+            f"The weighted sum of the rewards {self.names} is beyond ±{LARGEST_REWARD:g}: lower reward_weights="
+            f"{self.weights}.",
+        )
+        return total
+
+
+def check_weights(weights: list[float] | None, names: list[str]) -> list[float]:
+    """One finite number for each of the rewards `names`, 1 each where there are no weights; not all of them are 0."""
+    if weights is None:
+        return [1.0] * len(names)
+    weights = list(weights) if isinstance(weights, Iterable) and not isinstance(weights, str) else [weights]
+    if len(weights) != len(names):
+        raise ValueError(f"{len(names)} rewards {names} need as many weights; got reward_weights={weights}.")
+    for name, weight in zip(names, weights, strict=True):
+        if not isinstance(weight, numbers.Real) or not abs(weight) <= LARGEST_REWARD:
+            raise ValueError(
+                f"reward_weights: the weight of {name!r} must be a number within ±{LARGEST_REWARD:g}, got {weight!r}."
+            )
+    if not any(weights):
+        raise ValueError(f"reward_weights={weights}: with every weight 0 there is nothing to train on.")
+    return weights

@@ -133,7 +133,8 @@ def load_image_processor(
         size (`tuple[int, int]`, *optional*): (height, width) of the model's input in pixels, instead of its own.
         kwargs: of `from_pretrained`: `revision`, `trust_remote_code`.
     """
-    kwargs |= {} if size is None else {"size": {"height": size[0], "width": size[1]}}
+    if size is not None:  # what is trained on crops is scored on whole images, in a size that is asked for
+        kwargs |= {"size": {"height": size[0], "width": size[1]}, "do_center_crop": False}
     if not name_or_path:
         return SegformerImageProcessor(**kwargs)
     return AutoImageProcessor.from_pretrained(find_model(name_or_path), **kwargs)

@@ -21,6 +21,9 @@ class RSSConfig(SegmentationConfig):
             `pixel_accuracy`, `dice`, `pixel_match`) or by dotted path, `package.module:function`.
         reward_weights (`list[float]`, *optional*, defaults to 1 each):
             One weight for each reward; the weighted sum of those that apply is trained on.
+        reward_timeout (`float`, *optional*):
+            Seconds that a call of a reward may take before the run ends with an error. Without it a reward may hang
+            for ever; the log says so after 30 seconds and each minute then.
         num_samples (`int`, *optional*, defaults to 128):
             K, action maps drawn and scored for each image and step.
         strides (`list[int]`, *optional*, defaults to `[4]`):
@@ -56,6 +59,9 @@ class RSSConfig(SegmentationConfig):
         metadata={"help": "Reward names or paths package.module:function."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
+    reward_timeout: float | None = field(
+        default=None, metadata={"help": "Seconds that a reward may take before the run ends with an error."}
+    )
     num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
     strides: list[int] = field(
         default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}
@@ -83,6 +89,8 @@ class RSSConfig(SegmentationConfig):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
         ProgressiveStrides(self.strides, self.stride_warmup)
+        if self.reward_timeout is not None and self.reward_timeout <= 0:
+            raise ValueError(f"reward_timeout must be seconds, above 0; got {self.reward_timeout}.")
         if self.entropy_coef < 0:
             raise ValueError(f"entropy_coef must be at least 0, got {self.entropy_coef}.")
         if self.num_iterations < 1:

@@ -71,7 +71,7 @@ class RSSTrainer(SegmentationTrainer):
         if not isinstance(args, RSSConfig):
             raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
         reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
-        self.rewards = WeightedRewards(reward_funcs, args.reward_weights)
+        self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
         self.strides = ProgressiveStrides(args.strides, args.stride_warmup)
         self.noise = SeededNoise(args.seed, self.accelerator)
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)

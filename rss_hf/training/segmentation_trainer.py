@@ -14,8 +14,10 @@ from ..data import (
     EvalTransform,
     SegmentationDataset,
     StreamingSegmentationDataset,
+    check_batch,
     collate,
     evaluation_examples,
+    set_epoch,
     training_examples,
 )
 from ..evaluation import evaluate_model, segmentation_scores
@@ -33,8 +35,7 @@ class EpochCallback(TrainerCallback):
     """Tells the training set the epoch, so that augmentation depends on (seed, epoch, row) alone, also on resume."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        if hasattr(train_dataloader.dataset, "set_epoch"):
-            train_dataloader.dataset.set_epoch(int(state.epoch))
+        set_epoch(train_dataloader.dataset, int(state.epoch))
 
 
 class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
@@ -102,6 +103,7 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
         if processing_class is None:
             processing_class = find_image_processor(model, train_dataset, eval_dataset)
         self.ignore_index = ignore_index_of(model)
+        self.has_checked_batch = False
         if holds_images(train_dataset):
             train_dataset = training_examples(
                 train_dataset,
@@ -152,6 +154,12 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
             group["params"] = parts[0]
             optimizer.add_param_group(group | {"params": parts[1], "lr": self.args.encoder_learning_rate})
         return optimizer
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if not self.has_checked_batch:
+            check_batch(inputs, self.model.config.num_labels, self.ignore_index)
+            self.has_checked_batch = True
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = {name: inputs[name] for name in ("pixel_values", "labels")}

@@ -16,7 +16,7 @@ RUN_FILES = [path for path in FILES if path.stem in ("camvid", "shapes", "voc")]
 
 
 def test_the_files_are_there():
-    assert [path.stem for path in FILES] == ["camvid", "demo", "hub", "shapes", "step_time", "voc"]
+    assert [path.stem for path in FILES] == ["camvid", "demo", "hub", "reliability", "shapes", "step_time", "voc"]
     assert sum(len(read_records(path)) for path in RUN_FILES) >= 327
 
 

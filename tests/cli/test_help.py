@@ -4,7 +4,7 @@ import pytest
 from transformers import TrainingArguments
 
 from rss_hf import RSSConfig, SegmentationConfig
-from rss_hf.cli import evaluate, main, predict, push, train
+from rss_hf.cli import check_data, evaluate, main, predict, push, train
 from rss_hf.cli.help import TRAINER_OPTIONS
 from rss_hf.recipes import recipe_names
 
@@ -16,7 +16,7 @@ def printed(capsys, command, *arguments):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [train, evaluate, predict, push])
+@pytest.mark.parametrize("command", [train, evaluate, check_data, predict, push])
 def test_help_fits_a_screen_and_begins_with_what_the_command_does(capsys, command):
     lines = printed(capsys, command, "--help").splitlines()
     assert len(lines) < 80
@@ -36,7 +36,7 @@ def test_own_options_come_before_the_trainers_with_their_defaults(capsys):
         for name in config.__annotations__
         if name not in TrainingArguments.__dataclass_fields__
     ]
-    assert len(own) == 12
+    assert len(own) == 13
     assert names[-len(own) - len(TRAINER_OPTIONS) :] == [*own, *TRAINER_OPTIONS]
     assert len(set(names)) == len(names)
     for name, default in {"num_samples": "128", "strides": "4", "image_size": "512 512", "do_train": "true"}.items():
@@ -67,7 +67,7 @@ def test_the_commands_have_a_line_each(capsys, argv):
     lines = capsys.readouterr().out.splitlines()
     for command, text in main.COMMANDS.items():
         assert f"  {command:<10} {text}" in lines
-    assert list(main.COMMANDS) == ["train", "evaluate", "predict", "push", "demo"]
+    assert list(main.COMMANDS) == ["train", "evaluate", "check-data", "predict", "push", "demo"]
 
 
 def test_a_command_is_run_with_the_rest_of_the_line(capsys, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from helpers.rows import TURNS, encoded, ids, orientation, p_mode, picture, rows
 
 from rss_hf.data import IGNORE_INDEX, check_labels, voc_palette
-from rss_hf.data.rows import keep_encoded, open_row, row_name
+from rss_hf.data.rows import open_row
 
 
 def cut_off(image):
@@ -50,14 +50,14 @@ def test_files_can_be_far_away():
     fsspec.filesystem("memory").pipe("/far/photo.png", encoded(picture(3))["bytes"])
     image, _ = open_row({"image": {"bytes": None, "path": "memory://far/photo.png"}}, "row 0")
     np.testing.assert_array_equal(np.asarray(image), np.asarray(picture(3)))
-    with pytest.raises(ValueError, match="row 1: the image cannot be opened: .*nowhere"):
+    with pytest.raises(ValueError, match="row 1 .*: the image cannot be opened: .*nowhere"):
         open_row({"image": {"bytes": None, "path": "memory://nowhere.png"}}, "row 1")
 
 
 def test_images_that_cannot_be_decoded_are_named():
     mask = p_mode(ids(size=(6, 8)))
     for row in ({"image": cut_off(picture())}, {"image": cut_off(picture()), "mask": mask}):
-        with pytest.raises(ValueError, match="row 3: the image cannot be decoded.*Replace or remove"):
+        with pytest.raises(ValueError, match="row 3 .broken.png.: the image cannot be decoded.*Replace or remove"):
             open_row(row, "row 3")
     with pytest.raises(ValueError, match="row 3: the image cannot be decoded"):
         open_row({"image": encoded(picture(), exif=b"no EXIF data")}, "row 3")
@@ -67,12 +67,26 @@ def test_images_that_cannot_be_decoded_are_named():
         open_row({"image": picture(), "mask": p_mode(ids())}, "row 3", num_classes=2)
 
 
-def test_rows_are_named_by_their_files():
-    row = {"image": {"bytes": b"", "path": "photo.png"}, "mask": {"bytes": b"", "path": None}}
-    assert row_name(row, 3) == "row 3 (photo.png)"
-    row["mask"]["path"] = "mask.png"
-    assert row_name(row, 3, "train") == "row 3 of split 'train' (mask.png)"
-    assert row_name({"image": picture()}, 0) == "row 0"
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"image": encoded(picture(), path="photo.png") | {"bytes": b""}}, "row 3 (photo.png): the image cannot"),
+        ({"image": encoded(picture(), path="photo.png"), "mask": None}, "row 3: the mask is missing"),
+        (
+            {"image": encoded(picture(), path="photo.png"), "mask": cut_off(p_mode(ids()))},
+            "row 3 (broken.png): the mask",
+        ),
+        (
+            {"image": picture(), "mask": encoded(p_mode(ids(size=(2, 2))), path="m.png")},
+            "row 3 (m.png): the image is 8x6",
+        ),
+        ({"image": picture(), "mask": encoded(p_mode(ids()), path="m.png")}, "row 3 (m.png): 1 mask ids"),
+    ],
+)
+def test_errors_name_the_file_that_is_at_fault(row, told):
+    with pytest.raises(ValueError) as error:
+        open_row(row, "row 3", num_classes=2)
+    assert str(error.value).startswith(told)
 
 
 def test_check_labels_accepts_good_masks_and_caches(tmp_path, monkeypatch):
@@ -83,7 +97,9 @@ def test_check_labels_accepts_good_masks_and_caches(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(PIL.Image, "open", lambda *_: pytest.fail("the second check read the masks again"))
         check_labels(train, 3, "train", ["#000000", "#800000", "#008000"])
-    with pytest.raises(ValueError, match=r"first in row 0.* 1 mask ids .*\[2\]"):
+    with pytest.raises(
+        ValueError, match=r"(?s)split 'train': mask ids \[2\]: .*row 0 of split 'train': 1 mask ids .*\[2\].*row 1"
+    ):
         check_labels(train.select([0, 1]), 2, "train")
     with pytest.raises(ValueError, match="row 2 of split 'train': the mask is RGB, and no palette"):
         check_labels(train, 3, "train")
@@ -101,7 +117,10 @@ def test_check_labels_takes_masks_of_stored_and_of_upright_size():
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
-        ({"masks": [ids(), ids((0, 3, 77))]}, ["split 'train', first in row 1", "[3, 77]", "0 to 2", "class_names"]),
+        (
+            {"masks": [ids(), ids((0, 3, 77))]},
+            ["row 1 of split 'train': 2 mask ids", "[3, 77]", "0 to 2", "class_names"],
+        ),
         ({"masks": [ids(), ids(size=(6, 8))]}, ["row 1 of split 'train'", "8x6", "6x8", "one size"]),
         ({"masks": [PIL.Image.new("RGB", (8, 6), (9, 9, 9))]}, ["row 0", "(9, 9, 9)"]),
         ({"masks": [PIL.Image.new("RGBA", (8, 6))]}, ["row 0", "'RGBA'"]),
@@ -122,12 +141,3 @@ def test_check_labels_refuses(bad, told):
 
 def test_16_bit_images_pass_the_check():
     check_labels(rows([ids()], [PIL.Image.new("I;16", (8, 6))]), 3, "train")
-
-
-def test_checking_decodes_no_image_whose_mask_has_its_size(monkeypatch):
-    stored = keep_encoded(rows([ids()] * 2))
-    decoded = []
-    load = PIL.Image.Image.load
-    monkeypatch.setattr(PIL.Image.Image, "load", lambda image: decoded.append(image.mode) or load(image))
-    check_labels(stored, 3, "train")
-    assert "P" in decoded and "RGB" not in decoded

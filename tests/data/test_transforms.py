@@ -77,3 +77,17 @@ def test_image_and_mask_move_together():
 def test_bad_scale_range(scale_range):
     with pytest.raises(ValueError, match="two positive numbers"):
         train_transform((8, 8), MEAN, STD, scale_range)
+
+
+@pytest.mark.parametrize(
+    "scale_range", [(1,), (1, 2, 3), (0, 1), (-1, 1), (2, 1), (1000, 1000), (1, 17), (float("nan"), 1)]
+)
+def test_scales_that_make_no_sense_are_refused(scale_range):
+    with pytest.raises(ValueError, match="scale_range must be two positive numbers up to 16"):
+        train_transform((8, 8), [0] * 3, [1] * 3, scale_range)
+
+
+@pytest.mark.parametrize("image_size", [(8,), (8, 8, 8), (0, 8), (8, -32), (8.5, 8)])
+def test_sizes_that_make_no_sense_are_refused(image_size):
+    with pytest.raises(ValueError, match="image_size must be a height and a width"):
+        train_transform(image_size, [0] * 3, [1] * 3)

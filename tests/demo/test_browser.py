@@ -1,10 +1,11 @@
 """The demo as a person uses it: headless Chromium opens the page, uploads, looks and downloads."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
-from helpers.demo_server import NAMES, model_folder, photo, predict, server
+from helpers.demo_server import NAMES, model_folder, photo, predict, save_model, server
 from PIL import Image
 
 
@@ -70,6 +71,42 @@ def test_what_is_wrong_is_said_on_the_page(page, tmp_path):
     page.fill("input[placeholder^='org/name'], textarea[placeholder^='org/name']", "org/nothing")
     page.click("text=Use it")
     page.wait_for_selector("text=There is no public model 'org/nothing' on the Hub.")
+
+
+@pytest.mark.parametrize(
+    ("folder", "names"),
+    [
+        ("<img src=x onerror=alert(1)>", ["<script>alert(1)</script>", "b</p><h1>c</h1>"]),
+        ("**bold** _it_ `code`", ["*a*", "_b_", "__c__", "~~d~~"]),
+        ("[text](javascript:alert(1))", ["![x](x.png)", "http://127.0.0.1:9/x", "www.example.com", "a@example.com"]),
+        ("a&lt;b&gt;", ["&lt;img src=x&gt;", "&#60;b&#62;"]),
+        ("$$x^2$$", ["# heading", "1. list", "- item", "> quote", "| a | b |", "$$y$$"]),
+    ],
+)
+def test_names_are_text(page, tmp_path, folder, names):
+    page.on("dialog", lambda dialog: pytest.fail(f"A script ran: {dialog.message}"))
+    save_model(tmp_path / folder, names=names)
+    (tmp_path / f"{folder} broken").mkdir()
+    photo().save(tmp_path / "<img src=x onerror=alert(1)>.png")
+    page.click("text=Another model")
+    model = page.locator("input[placeholder^='org/name'], textarea[placeholder^='org/name']")
+    model.fill(str(tmp_path / folder))
+    page.click("text=Use it")
+    page.wait_for_function("folder => document.querySelector('#about').innerText.includes(folder)", arg=folder)
+    shown = [" ".join(re.sub(r"[^\w ,;:.()/&'+-]", "", name).split()) for name in names]
+    assert f"Classes: {', '.join(shown)}." in page.inner_text("#about")
+    assert page.locator("#about :is(a, img, script, em, code, del, h1, li, .katex)").count() == 0
+    assert page.locator("#about strong").all_inner_texts() == [folder]
+    page.set_input_files("#image input[type=file]", tmp_path / "<img src=x onerror=alert(1)>.png")
+    page.wait_for_selector("#overlay .legend-item")
+    assert set(page.locator("#overlay .legend-item").all_inner_texts()) <= set(shown)
+    assert page.locator("#overlay :is(a, script, h1)").count() == 0
+    model.fill(str(tmp_path / f"{folder} broken"))
+    page.click("text=Use it")
+    page.wait_for_selector("text=cannot be loaded as a semantic segmentation model")
+    toast = page.locator("[data-testid=toast-body]")
+    assert f"{folder} broken" in toast.inner_text() and toast.locator("a, img, script, em, b, strong").count() == 0
+    assert page.elsewhere == []
 
 
 def test_maps_are_drawn_and_judged(page, tmp_path):

@@ -97,8 +97,10 @@ def test_segmenting_is_bounded(loaded):
     with pytest.raises(Refusal, match="2.0 million pixels; with 200 classes up to 1.3 million are accepted"):
         segment(many, Image.new("RGB", (2000, 1000)))
     loaded.processor.size["height"] = 2048
+    loaded.dry_run.input_size.cache_clear()
     try:
         with pytest.raises(Refusal, match="A window of 32 pixels takes 381 places in the model's input of 64 x 2048"):
             segment(loaded, photo(), window=32)
     finally:
         loaded.processor.size["height"] = 64
+        loaded.dry_run.input_size.cache_clear()

@@ -1,16 +1,20 @@
 """Which models the demo holds, what it refuses, and that loading one stops no other."""
 
+import dataclasses
+import re
 import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from helpers.demo_server import NAMES, save_model
-from transformers import SegformerConfig
+from helpers.demo_server import NAMES, photo, save_model
 
 import rss_hf.demo.models as models
-from rss_hf import RSSSegformerConfig
 from rss_hf.demo.images import Refusal
-from rss_hf.demo.models import MAX_HELD, Loaded, Models, check_bounds, different_names, load
+from rss_hf.demo.learning import draw
+from rss_hf.demo.models import MAX_HELD, Loaded, Models, different_names, load
+from rss_hf.demo.page import description
+from rss_hf.demo.segment import segment
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def loads(monkeypatch):
             assert loads.gates[name].wait(20)
         if name in loads.broken:
             raise Refusal(f"{name} is broken.")
-        return Loaded(name, False, None, None, [], 255, None)
+        return Loaded(name, False, None, None, [], 255, None, None)
 
     monkeypatch.setattr(models, "load", load)
     return loads
@@ -116,21 +120,27 @@ def test_visitors_use_no_token_and_load_nothing_large(monkeypatch, tmp_path):
 
     monkeypatch.setattr(models, "get_hf_file_metadata", metadata)
     monkeypatch.setattr(models, "snapshot_download", lambda *names, **options: tmp_path)
-    with pytest.raises(Refusal, match="'org/name' have more than 1 GiB"):
+    with pytest.raises(Refusal, match="The file model.safetensors of 'org/name' has more than 1 GiB"):
         models.download("org/name", local=False, trusted=False)
     assert models.download("org/name", local=False, trusted=True) == tmp_path
     assert tokens == [False, None]
 
 
-def test_models_of_unheard_of_size_are_refused_before_they_are_made():
-    processor = SimpleNamespace(size={"height": 64, "width": 64, "shortest_edge": None})
-    check_bounds(RSSSegformerConfig(num_labels=255), processor)
-    for config, size, message in [
-        (SegformerConfig(num_labels=2), 4096, "4096 pixels a side; up to 2048"),
-        (SegformerConfig(num_labels=2, decoder_hidden_size=100_000), 64, "million parameters, too many"),
-    ]:
-        with pytest.raises(Refusal, match=message):
-            check_bounds(config, SimpleNamespace(size={"height": size, "width": 64}))
+@pytest.mark.parametrize("module", ["decode_head", "segformer"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_damaged_weights_get_a_sentence(tmp_path, module, value):
+    save_model(tmp_path)
+    loaded = load(str(tmp_path), local=True, trusted=False)
+    for parameter in loaded.model.get_submodule(module).parameters():
+        parameter.data.fill_(value)
+    reference = np.zeros((44, 60), np.uint8)
+    for answer in (
+        lambda: segment(loaded, photo()),
+        lambda: segment(loaded, photo(), window=32),
+        lambda: draw(loaded, photo(), reference, 2, 8, "mean_iou", "leave_one_out", 0),
+    ):
+        with pytest.raises(Refusal, match="The model's answer for this image is not finite"):
+            answer()
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -144,3 +154,23 @@ def test_class_names_are_different_and_harmless():
     names = different_names({0: "wall", 1: "sky", 2: "wall", 3: "<img src=x>[a](b)" + "x" * 99})
     assert names[:3] == ["wall (0)", "sky", "wall (2)"]
     assert names[3].startswith("img srcxa(b)xx") and len(names[3]) == 40
+    assert different_names({0: "<>", 1: " # a  b\n", 2: "\u202eabc"}) == ["class 0", "a b", "abc"]
+
+
+@pytest.mark.parametrize(
+    ("title", "names"),
+    [
+        ("<img src=x onerror=alert(1)>", ["<script>alert(1)</script>", "b"]),
+        ("**bold** _it_ `code`", ["*a*", "_b_", "__c__"]),
+        ("[text](http://127.0.0.1:9)", ["![x](http://127.0.0.1:9/x.png)", "http://127.0.0.1:9", "www.example.com"]),
+        ("a&lt;b&gt;", ["&lt;img src=x&gt;", "&#60;b&#62;"]),
+        ("$$x^2$$ \\(y\\)", ["# heading", "1. list", "- item", "> quote", "| a | b |"]),
+    ],
+)
+def test_what_models_are_called_is_text_on_the_page(tmp_path, title, names):
+    (tmp_path / "m").mkdir()
+    save_model(tmp_path / "m", names=names)
+    loaded = dataclasses.replace(load(str(tmp_path / "m"), local=True, trusted=False), title=title)
+    shown = description(loaded)
+    for text in (title, ", ".join(different_names(dict(enumerate(names))))):
+        assert re.sub(r"(\W)", r"\\\1", text).replace("\\ ", " ").replace("_", "\\_") in shown

@@ -165,6 +165,22 @@ def test_arguments_that_do_not_fit_are_refused(images):
             predict_maps(ToyModel(), images, SIZES, window=(8, 8), stride=stride)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("views", [{}, {"flip": True}, {"window": (8, 10)}], ids=str)
+def test_logits_that_are_not_finite_are_refused(images, accelerator, value, views):
+    """The greatest of NaN is class 0: it would be scored as an answer."""
+    bad = images.clone()
+    bad[3, 0, 5, 5] = value
+    for predict in (predict_maps, predict_maps_and_entropies):
+        with pytest.raises(ValueError, match=r"logits are NaN or infinite for images \[3\] of a batch of 5"):
+            predict(ToyModel(), bad, SIZES, **views)
+    model = ToyModel()
+    model.weight.data[0] = value
+    dataloader = accelerator.prepare(DataLoader(make_examples(), batch_size=2, collate_fn=collate))
+    with pytest.raises(ValueError, match=r"images \[0, 1\] of a batch of 2: its weights"):
+        evaluate_model(model, dataloader, NUM_LABELS, accelerator, **views)
+
+
 def test_evaluate_model_counts_every_image_and_restores_the_mode(accelerator):
     examples, model, steps = make_examples(), ToyModel(), []
     dataloader = accelerator.prepare(DataLoader(examples, batch_size=2, collate_fn=collate))

@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import json
 import os
 import socket
 import subprocess
@@ -44,7 +45,7 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         self.log = Path(self.folder.name) / "log"
         environment = ENVIRONMENT | self.hub.environment(Path(self.folder.name) / "hub")
-        environment["GRADIO_TEMP_DIR"] = str(Path(self.folder.name) / "files")
+        environment["GRADIO_TEMP_DIR"] = self.folder.name
         command = [sys.executable, "spaces_app/app.py", "--model", str(model), "--port", str(port)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=ROOT)
@@ -88,6 +89,14 @@ def save_model(folder: Path, names: list[str] = NAMES, seed: int = 0):
     config = RSSSegformerConfig(id2label=dict(enumerate(names)), initializer_range=0.5, **TINY)
     RSSSegformerForSemanticSegmentation(config).save_pretrained(folder)
     SegformerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def save_hostile(folder: Path, config: dict, processor: dict | None = None):
+    """[`save_model`] with settings of its config.json and preprocessor_config.json replaced by others."""
+    save_model(folder)
+    for name, changed in (("config.json", config), ("preprocessor_config.json", processor or {})):
+        settings = json.loads((folder / name).read_text()) | changed
+        (folder / name).write_text(json.dumps(settings))
 
 
 def save_encoder(folder: Path):

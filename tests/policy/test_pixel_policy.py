@@ -81,3 +81,23 @@ def test_low_precision_logits_are_computed_in_float32():
 def test_bad_arguments(logits, grid):
     with pytest.raises(ValueError, match=r"got \(3, 4, 4\)|got \(0, 4\)"):
         PixelPolicy(logits, grid)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_site_without_a_distribution_shows(value):
+    """Of a network that has diverged. The other sites have theirs."""
+    logits = torch.zeros(1, 2, 1, 2)
+    logits[..., 1] = value
+    policy = PixelPolicy(logits)
+    for part in (policy.probs[0, 0, 0], policy.entropy()[0, 0]):
+        assert part[0].isfinite() and part[1].isnan()
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e20, 1e30])
+def test_large_logits_are_a_certain_policy(scale):
+    logits = scale * torch.tensor([1.0, -1.0, 0.5]).view(1, 3, 1, 1)
+    logits.requires_grad_()
+    policy = PixelPolicy(logits)
+    policy.entropy().sum().backward()
+    assert policy.probs.flatten().tolist() == [1, 0, 0]
+    assert policy.entropy().item() == 0 and logits.grad.isfinite().all()

@@ -1,7 +1,9 @@
 """What a reward is given, what it may return, and what is refused."""
 
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from helpers.scenes import SIZE, C, batch_of, scene
@@ -91,21 +93,74 @@ def test_references_are_none_without_masks():
         WeightedRewards(["mean_iou"])(actions, batch_of(), C)
 
 
-BAD = {
-    "shape": (
-        lambda predictions, **_: torch.zeros(2, 7),
-        r"returned shape \(2, 7\); expected .*\(9,\).*\(9, 13, 10\)",
-    ),
-    "type": (lambda predictions, **_: [0.0] * 9, "returned a list; expected a tensor"),
-    "infinite": (lambda predictions, **_: torch.full((9,), torch.inf), "returned an infinite value"),
-    "raises": (lambda predictions, **_: 1 / 0, "raised ZeroDivisionError: division by zero"),
-}
+def test_what_a_reward_writes_reaches_neither_the_batch_nor_another_reward():
+    """With a single sample too, where a copy of a column is not needed to repeat it."""
+    actions, references = scene(num_samples=1)
+    columns = {"areas": torch.ones(3, 2), "tags": [["a"], ["b"], ["c"]], "array": np.ones((3, 2))}
+    batch = batch_of(references.clone(), **columns)
+    seen = []
+
+    def vandal(predictions, references=None, pixel_values=None, areas=None, tags=None, array=None, **columns):
+        seen.append([part.sum().item() for part in (predictions, references, pixel_values, areas)])
+        seen[-1] += [sum(map(len, tags)), sum(entry.sum() for entry in array)]
+        for part in (predictions, references, pixel_values, areas, *array):
+            part[:] = 7
+        for tag in tags:
+            tag.append("x")
+        return torch.zeros(len(predictions))
+
+    def other(*args, **kwargs):
+        return vandal(*args, **kwargs)
+
+    WeightedRewards([vandal, other])(actions, batch, C)
+    assert seen[0] == seen[1] and torch.equal(batch._labels, references)
+    assert columns["tags"] == [["a"], ["b"], ["c"]] and columns["areas"].sum() == columns["array"].sum() == 6
 
 
-@pytest.mark.parametrize("fault", list(BAD))
-def test_a_bad_reward_is_named(fault):
-    reward, message = BAD[fault]
-    reward.__name__ = f"judge_{fault}"
+@pytest.mark.parametrize("name", ["predictions", "references", "trainer_state", 3, None, ("a", "b")])
+def test_a_column_that_no_reward_could_be_given_is_refused(name):
+    with pytest.raises(ValueError, match=rf"called {re.escape(repr(name))}, .*rename the column"):
+        RewardBatch({"pixel_values": torch.zeros(2, 3, *SIZE), name: [1, 2]})
+
+
+@pytest.mark.parametrize("name", ["class", "lambda", "not a name", "", "zeros", "self"])
+def test_a_function_may_be_given_a_column_of_any_other_name(name):
     actions, references = scene()
-    with pytest.raises(RuntimeError, match=f"'judge_{fault}' {message}"):
-        WeightedRewards([reward])(actions, batch_of(references), C)
+
+    def reward(predictions, references=None, **columns):
+        return torch.tensor(columns[name])
+
+    rewards = WeightedRewards([reward])(actions, batch_of(references, **{name: [1.0, 2.0, 3.0]}), C)["reward"]
+    assert rewards[0, :, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "column, got",
+    [
+        (torch.zeros(2, 5), "2 entries"),
+        ([1, 2, 3, 4], "4 entries"),
+        (np.zeros(6), "6 entries"),
+        (torch.tensor(3.0), "one Tensor"),
+        (3, "one int"),
+        ("abc", "one str"),
+        (b"abc", "one bytes"),
+        ([b"\x80"], "1 entries"),
+        ([[1, 2], [3]], "2 entries"),
+        ({"a": 1, "b": 2, "c": 3}, "one dict"),
+        (None, "one NoneType"),
+    ],
+)
+def test_a_column_without_an_entry_for_each_image_is_refused(column, got):
+    with pytest.raises(ValueError, match=f"Column 'weight' must have an entry for each of 3 images, got {got}"):
+        batch_of(weight=column)
+
+
+@pytest.mark.parametrize("column", [[1.0, 2, 3], (1.0, 2, 3), np.array([1.0, 2, 3]), torch.tensor([1.0, 2, 3])])
+def test_a_column_of_any_kind_is_repeated_for_each_sample(column):
+    actions, references = scene()
+
+    def reward(predictions, references=None, weight=None, **columns):
+        return torch.as_tensor(weight)
+
+    rewards = WeightedRewards([reward])(actions, batch_of(references, weight=column), C)["reward"]
+    assert rewards[..., 0, 0].tolist() == [[1, 2, 3]] * 3

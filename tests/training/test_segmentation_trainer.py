@@ -8,7 +8,7 @@ from helpers.training import Scenes, stripes_of_class_one
 from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from rss_hf import RSSConfig, RSSSegformerForSemanticSegmentation, RSSTrainer, SegmentationConfig, SegmentationTrainer
-from rss_hf.data import EvalTransform, SegmentationDataset, load_shapes
+from rss_hf.data import EvalTransform, SegmentationDataset, load_shapes, training_examples
 
 
 @pytest.fixture
@@ -192,3 +192,35 @@ def test_rows_that_are_examples_already_are_left_as_they_are(new_policy, quiet):
     trainer = RSSTrainer(new_policy(), RSSConfig(**quiet), reward_funcs="mean_iou", train_dataset=examples)
     trainer.train()
     assert trainer.train_dataset is examples and trainer.state.global_step == 2
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (lambda row: row["labels"].add_(1).mul_(2), r"ids without a class, \[4, 6.*examples \[0"),
+        (lambda row: row.update(labels=row["labels"].float()), "labels is float32.*labels.long()"),
+        (lambda row: row.update(labels=row["labels"][None]), "remove the channel dimension"),
+        (lambda row: row.update(labels=None), "labels is None in 8 of 8 examples"),
+        (lambda row: row.update(pixel_values=row["pixel_values"] / 0), "NaN or infinite values"),
+        (lambda row: row.update(image=row.pop("pixel_values")), "no pixel_values"),
+    ],
+)
+@pytest.mark.parametrize("trainer_class", [RSSTrainer, SegmentationTrainer])
+def test_a_first_batch_that_cannot_be_learned_from_is_refused(new_policy, quiet, fault, message, trainer_class):
+    scenes = Scenes()
+    for row in scenes.rows:
+        fault(row)
+    with pytest.raises(ValueError, match=message):
+        trainer_class(
+            new_policy(), RSSConfig(**quiet | {"per_device_train_batch_size": 8}), train_dataset=scenes
+        ).train()
+
+
+def test_augmentation_follows_the_epoch_inside_other_data_sets(new_policy, rows, quiet):
+    """Each epoch of a `Subset` of a `ConcatDataset` draws anew."""
+    processor = SegformerImageProcessor(size={"height": 32, "width": 32})
+    parts = [training_examples(rows["train"], processor), training_examples(rows["validation"], processor)]
+    subset = torch.utils.data.Subset(torch.utils.data.ConcatDataset(parts), [0, 9])
+    args = RSSConfig(**quiet | {"max_steps": 3, "per_device_train_batch_size": 2})
+    RSSTrainer(new_policy(), args, reward_funcs="mean_iou", train_dataset=subset).train()
+    assert [part.epoch.item() for part in parts] == [2, 2]

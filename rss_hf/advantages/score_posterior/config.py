@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..base import EstimatorConfig, require
+from ..base import EstimatorConfig, require, require_numbers
 
 
 @dataclass
@@ -31,6 +31,7 @@ class PosteriorConfig:
     score_noise: float = 0.1
 
     def __post_init__(self):
+        require_numbers(self)
         require(self, "memory_size", self.memory_size >= 1, "at least 1")
         require(self, "length_scale", self.length_scale >= 1, "at least 1")
         require(self, "image_correlation", 0 <= self.image_correlation < 1, "at least 0 and below 1")

@@ -11,6 +11,7 @@ from .judged_maps import OUTSIDE
 
 
 NEGLIGIBLE = 1e-6  # kernel values below are 0, since denormal numbers are slow
+NO_VARIANCE = 1e-30  # of all scores of an image, in units of a class's value, below which there is none
 
 
 def gaussian_filter(maps: torch.Tensor, length_scale: float) -> torch.Tensor:
@@ -70,7 +71,11 @@ def gaussian_posterior(
             see [`~rss_hf.advantages.score_posterior.config.ScorePosteriorConfig`].
 
     Returns:
-        `posterior_shift` and `advantages`, `(B, C, h, w)` float, summing to 0 over C; 0 where no scores differ.
+        `posterior_shift` and `advantages`, `(B, C, h, w)` float, summing to 0 over C; 0 for an image whose scores do
+        not differ, or whose maps do not differ where the prior leaves a class uncertain.
+
+    Raises:
+        RuntimeError: if the equations are singular in floating point; raise `score_noise`.
     """
     (batch_size, classes, h, w), (_, views, samples, _) = prior_probs.shape, actions.shape
     sites, maps = h * w, views * samples
@@ -99,14 +104,22 @@ def gaussian_posterior(
     per_view = (judged / judged.sum(2, keepdim=True).clamp(min=1)).flatten(1)
     judged = judged.flatten(1)
     centring = torch.diag_embed(judged) - (view_of_map @ view_of_map.T) * judged[:, :, None] * per_view[:, None]
+    uncentred = (covariance.diagonal(dim1=1, dim2=2) * judged).sum(1)
     covariance = centring @ covariance @ centring
     residuals = centring @ (scores.nan_to_num(0).flatten(1) - expected.sum(2))[..., None]  # (B, M, 1)
 
-    score_variance = covariance.diagonal(dim1=1, dim2=2).sum(1) / judged.sum(1).clamp(min=1)
-    score_variance = score_variance.clamp(min=torch.finfo(score_variance.dtype).tiny)[:, None, None]
+    score_variance = covariance.diagonal(dim1=1, dim2=2).sum(1)
+    # Below, the maps are the same but for rounding, and dividing by their variance would amplify it without bound.
+    differs = score_variance > (torch.finfo(uncentred.dtype).eps * uncentred).clamp(min=NO_VARIANCE)
+    score_variance = (score_variance / judged.sum(1).clamp(min=1)).where(differs, 1)[:, None, None]
+    residuals = residuals.where(differs[:, None, None], 0)
     noise = score_noise * torch.eye(maps, device=score_variance.device, dtype=score_variance.dtype)
-    # unlike `solve`, it does not wait for the device
-    factor, _ = torch.linalg.cholesky_ex(covariance / score_variance + noise)
+    # Unlike `solve`, it does not wait for the device, and what fails is asserted there too.
+    factor, failed = torch.linalg.cholesky_ex(covariance / score_variance + noise)
+    torch._assert_async(
+        ~(failed.bool() & differs).any(),
+        f"The posterior of an image's scores is singular in floating point: raise score_noise={score_noise:g}.",
+    )
     weights = centring @ torch.cholesky_solve(residuals / score_variance, factor)
     data_term = torch.einsum("bm,bmchw->bchw", weights[..., 0], design_matrix)
 

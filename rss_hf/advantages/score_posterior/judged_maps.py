@@ -1,11 +1,20 @@
 """The judged maps of each training image: actions, scores, and which site of the image each cell showed."""
 
+import psutil
 import torch
 
 from ...constants import POSITION_GRID
 
 
 OUTSIDE = -1  # the site index of a cell that shows nothing of the image
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free for tensors on a device."""
+    if device.type != "cuda":
+        return psutil.virtual_memory().available
+    kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept_by_torch
 
 
 class JudgedMaps:
@@ -32,7 +41,19 @@ class JudgedMaps:
             classes (`int`): C.
             grid (`tuple[int, int]`): (h, w), sites of an action map, and of the grid over the whole image.
             device (`torch.device`): where it is kept.
+
+        Raises:
+            ValueError: if there are more classes than a byte can tell, or the memory does not fit the device.
         """
+        if classes > 256:
+            raise ValueError(f"Judged maps are kept as bytes, for 256 classes at most, and the model has {classes}.")
+        needed, free = num_images * memory_size * grid[0] * grid[1] * (num_samples + 4), free_bytes(device)
+        if needed > free:
+            raise ValueError(
+                f"memory_size={memory_size} keeps {needed / 2**30:.1f} GiB of judged maps of {num_images} images, and "
+                f"{free / 2**30:.1f} GiB are free on {device}: memory_size={int(memory_size * free // needed)} is the "
+                "most that fits. Fewer num_samples or a larger stride take less."
+            )
         sites, views = grid[0] * grid[1], (num_images, memory_size)
         return cls(
             {

@@ -18,7 +18,7 @@ CONTROL_VARIATE = {"advantage_estimator": "control_variate"}
         ({"num_iterations": 2}, "needs num_iterations=1, got 2"),
         ({"strides": [8, 4]}, r"needs a single stride, got \[8, 4\]"),
         *[
-            ({"advantage_estimator_kwargs": {name: value}}, f"{name} must be .*, got {value}")
+            ({"advantage_estimator_kwargs": {name: value}}, rf"{name}\W* must be .*, got {value}")
             for name, value in {
                 "memory_size": 0,
                 "length_scale": 0.5,

@@ -109,3 +109,65 @@ def test_maps_that_were_not_judged_do_not_count():
     assert torch.equal(nothing, prior_probs * 0)
     first, _ = posterior(prior_probs, actions[:, :2, :2], site_index[:, :2], class_values[:, :2], scores[:, :2, :2])
     assert got.abs().max() > 0.01 and not torch.allclose(got, first)
+
+
+ONE_HOT = torch.nn.functional.one_hot(torch.arange(6).view(1, 2, 3) % 3).permute(0, 3, 1, 2).float()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prior_probs": ONE_HOT.expand(2, 3, 2, 3)},
+        {"prior_probs": (80 * ONE_HOT).softmax(1).expand(2, 3, 2, 3)},
+        {"prior_probs": (100 * ONE_HOT).softmax(1).expand(2, 3, 2, 3)},
+        {"actions": torch.ones(2, 2, 4, 6, dtype=torch.int64)},
+        {"site_index": torch.full((2, 2, 6), OUTSIDE)},
+        {"class_values": torch.zeros(2, 2, 3)},
+        {"class_values": torch.zeros(2, 2, 3), "scores": 1e12 * torch.rand(2, 2, 4)},
+    ],
+    ids=["certain", "underflows", "denormal", "same maps", "outside", "no value", "no value, large scores"],
+)
+def test_scores_that_no_site_explains_shift_nothing(changes):
+    """A judge that gives one map several scores, and a policy that is certain of each site."""
+    names = ("prior_probs", "actions", "site_index", "class_values", "scores")
+    arguments = {
+        name: part.float() if part.is_floating_point() else part for name, part in zip(names, scene(), strict=False)
+    }
+    assert posterior(**arguments)[0].abs().max() > 0.01
+    shift, advantages = posterior(**arguments | changes, credit_length_scale=2.0)
+    assert torch.equal(shift, torch.zeros(2, 3, 2, 3)) and torch.equal(advantages, shift)
+
+
+def test_one_such_image_does_not_touch_another():
+    parts = [part.float() if part.is_floating_point() else part for part in scene()[:5]]
+    both, _ = posterior(*parts)
+    parts[0] = torch.cat([ONE_HOT, parts[0][1:]])
+    shift, _ = posterior(*parts)
+    assert torch.equal(shift[1], both[1]) and (shift[0] == 0).all()
+
+
+@pytest.mark.parametrize("magnitude", [1e-12, 1e-6, 1e6, 1e12])
+def test_the_unit_of_scores_and_values_does_not_matter(magnitude):
+    prior_probs, actions, site_index, class_values, scores, _ = (
+        part.float() if part.is_floating_point() else part for part in scene()
+    )
+    expected, _ = posterior(prior_probs, actions, site_index, class_values, scores)
+    got, _ = posterior(prior_probs, actions, site_index, magnitude * class_values, magnitude * scores)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("score_noise", [1e-9, 1e-7, 1e-6])
+def test_equations_that_cannot_be_solved_are_refused(score_noise):
+    """240 numbers for 6 sites, in float32."""
+    prior_probs, actions, site_index, class_values, scores, _ = (
+        part.float() if part.is_floating_point() else part for part in scene(views=60)
+    )
+    with pytest.raises(RuntimeError, match=f"raise score_noise={score_noise:g}"):
+        posterior(prior_probs, actions, site_index, class_values, scores, score_noise=score_noise)
+
+
+def test_a_policy_of_nan_shows():
+    prior_probs, actions, site_index, class_values, scores, _ = scene()
+    prior_probs[0] = torch.nan
+    shift, _ = posterior(prior_probs, actions, site_index, class_values, scores)
+    assert shift[0].isnan().all() and shift[1].isfinite().all()

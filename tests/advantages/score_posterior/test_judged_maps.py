@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+from rss_hf.advantages.score_posterior import judged_maps
 from rss_hf.advantages.score_posterior.judged_maps import OUTSIDE, JudgedMaps, merge_view, sites_in_view
 
 
 def test_the_last_views_of_each_image_are_kept():
-    memory = JudgedMaps.empty(num_images=3, memory_size=2, num_samples=1, classes=2, grid=(1, 2), device="cpu")
+    memory = JudgedMaps.empty(
+        num_images=3, memory_size=2, num_samples=1, classes=2, grid=(1, 2), device=torch.device("cpu")
+    )
     for view in range(3):
         scores = torch.tensor([[float(view)], [10.0 + view]])
         actions, site_index = torch.full((2, 1, 2), view % 2), torch.tensor([[0, 1], [1, OUTSIDE]])
@@ -40,3 +43,27 @@ def test_cells_are_found_at_their_centres(flipped):
     row = [0, 1, 2, OUTSIDE] if not flipped else [3, 2, 1, OUTSIDE]
     expected = [[OUTSIDE if site < 0 else 4 * i + site for site in row] for i in range(4)]
     assert sites_in_view(positions[None], (4, 4)).view(4, 4).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "memory_size, classes, message",
+    [
+        (
+            10**8,
+            5,
+            r"memory_size=100000000 keeps \d+\.\d GiB of judged maps of 100 images, and .* GiB are free on cpu",
+        ),
+        (10**30, 5, "is the most that fits"),
+        (24, 257, "bytes, for 256 classes at most, and the model has 257"),
+    ],
+)
+def test_a_memory_that_cannot_be_is_refused(memory_size, classes, message):
+    with pytest.raises(ValueError, match=message):
+        JudgedMaps.empty(100, memory_size, 4, classes, (32, 32), torch.device("cpu"))
+
+
+def test_the_most_that_fits_is_said(monkeypatch):
+    monkeypatch.setattr(judged_maps, "free_bytes", lambda device: 10 * 14 * 6 * 20 + 1)
+    JudgedMaps.empty(10, 7, 16, 3, (2, 3), torch.device("cpu"))
+    with pytest.raises(ValueError, match="memory_size=14 is the most"):
+        JudgedMaps.empty(10, 15, 16, 3, (2, 3), torch.device("cpu"))
