@@ -26,6 +26,9 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Bytes that are no text, a 13th month, and what PyYAML stumbles over where a tag, `!!timestamp` say, is wrong.
+NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, AttributeError, LookupError, TypeError)
+
 StrictLoader.add_implicit_resolver(StrictLoader.BOOL, re.compile("^(?:true|True|false|False)$"), list("tTfF"))
 
 
@@ -47,7 +50,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}{line}: {error.problem or error.context}.") from error
     except RecursionError as error:
         raise ValueError(f"{path} is not a text file of YAML: it is nested too deeply.") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # bytes that are no text, a 13th month
+    except NOT_YAML as error:
         raise ValueError(f"{path} is not a text file of YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected lines of 'name: value', got a {type(values).__name__}.")
