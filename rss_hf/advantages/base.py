@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from ..policy import PixelPolicy
-from ..rewards import LARGEST_REWARD, WeightedRewards
+from ..rewards import LARGEST_REWARD
 from .confidence import confidence_penalty
 from .normalization import normalize
 
@@ -83,7 +83,7 @@ class EstimatorContext:
     The run that an estimator works in.
 
     Attributes:
-        rewards ([`~rss_hf.rewards.WeightedRewards`]): what the samples are scored by.
+        reward_weights (`dict[str, float]`): the weights of the rewards by name; the rewards themselves see labels.
         num_samples (`int`): K.
         num_images (`int`, *optional*): of the training set; None for a stream.
         scale_rewards (`str`): see [`~rss_hf.advantages.normalize`].
@@ -91,7 +91,7 @@ class EstimatorContext:
         log (`Callable[[str, torch.Tensor], None]`): adds values to the mean that is logged under a name.
     """
 
-    rewards: WeightedRewards
+    reward_weights: dict[str, float]
     num_samples: int
     num_images: int | None
     scale_rewards: str
@@ -156,10 +156,7 @@ class AdvantageEstimator:
                 )
         config = cls.config_class(**kwargs)
         if num_samples < cls.min_samples:
-            raise ValueError(
-                f"num_samples must be at least {cls.min_samples} for {cls.__name__}, which compares samples; got "
-                f"{num_samples}."
-            )
+            raise ValueError(f"num_samples must be at least {cls.min_samples} for {cls.__name__}, got {num_samples}.")
         cls.check(config, num_samples, strides, scale_rewards, num_iterations)
         return config
 

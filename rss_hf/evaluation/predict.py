@@ -103,7 +103,7 @@ def evaluate_model(
         window, stride, flip (*optional*): As in [`predict_maps`].
 
     Returns:
-        `torch.Tensor` of shape `(C, C)`: the [`~rss_hf.metrics.confusion_matrix`] of the split, int64, the same on
+        `torch.Tensor` of shape `(C, C)`: the [`~rss_hf.evaluation.confusion_matrix`] of the split, int64, the same on
         every process.
 
     Raises:

@@ -146,10 +146,6 @@ class WeightedRewards:
             results[name] = values if values.ndim == 4 else values[..., None, None]
         return results
 
-    def weight_of(self, *rewards: Callable) -> float:
-        """The sum of the weights of these rewards, where they are among the set's."""
-        return sum(weight for reward, weight in zip(self.rewards, self.weights, strict=True) if reward in rewards)
-
     def total(self, rewards: dict[str, torch.Tensor]) -> torch.Tensor:
         """
         The weighted sum of the rewards that apply, NaN where none does: `(K, B, 1, 1)` or `(K, B, h, w)`. Those of

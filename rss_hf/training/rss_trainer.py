@@ -77,7 +77,7 @@ class RSSTrainer(SegmentationTrainer):
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)
         self.metrics, self.calls = RunningMetrics(), RewardCalls()
         context = EstimatorContext(
-            rewards=self.rewards,
+            reward_weights=dict(zip(self.rewards.names, self.rewards.weights, strict=True)),
             num_samples=args.num_samples,
             num_images=len(self.train_dataset) if has_length(self.train_dataset) else None,
             scale_rewards=args.scale_rewards,
@@ -85,7 +85,9 @@ class RSSTrainer(SegmentationTrainer):
             log=self.metrics.log,
         )
         self.estimator = ESTIMATORS[args.advantage_estimator](args.estimator_config(), context)
-        if args.metric_for_best_model == "mean_iou" and self.eval_dataset is not None:
+        # Of several evaluation sets the user names one: metric_for_best_model="name_mean_iou".
+        is_one = self.eval_dataset is not None and not isinstance(self.eval_dataset, dict)
+        if args.metric_for_best_model == "mean_iou" and is_one:
             args.metric_for_best_model = "mean_iou" if has_labels(self.eval_dataset) else "reward"
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

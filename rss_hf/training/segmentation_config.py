@@ -66,7 +66,9 @@ class SegmentationConfig(TrainingArguments):
                 check_finite(name, getattr(self, name))
             elif name in self.OWN_DICT_FIELDS and not isinstance(value, dict | None):
                 raise ValueError(f"{name} must be a mapping, got {value!r}.")
-        needs_metric = self.load_best_model_at_end or str(self.lr_scheduler_type).endswith(("plateau", "greedy"))
+        needs_metric = self.load_best_model_at_end or str(self.lr_scheduler_type).lower().endswith(
+            ("plateau", "greedy")
+        )
         if needs_metric and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         super().__post_init__()

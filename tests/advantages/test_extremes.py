@@ -6,7 +6,7 @@ from accelerate import Accelerator
 
 from rss_hf.advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from rss_hf.policy import PixelPolicy
-from rss_hf.rewards import LARGEST_REWARD, WeightedRewards
+from rss_hf.rewards import LARGEST_REWARD
 
 
 K, B, GRID = 4, 3, (4, 5)
@@ -25,9 +25,8 @@ def weights_of(name, scale_rewards, rewards, logits=None, steps=2, reward_weight
     logged = {}
     config = ESTIMATORS[name].make_config(settings, scale_rewards=scale_rewards, **RUN)
     funcs = ["mean_iou", "dice"][: len(reward_weights or [1])]
-    context = EstimatorContext(
-        WeightedRewards(funcs, reward_weights), K, B, scale_rewards, Accelerator(cpu=True), logged.__setitem__
-    )
+    by_name = dict(zip(funcs, reward_weights or [1.0], strict=True))
+    context = EstimatorContext(by_name, K, B, scale_rewards, Accelerator(cpu=True), logged.__setitem__)
     estimator = ESTIMATORS[name](config, context)
     policy = PixelPolicy(torch.randn(B, 5, *GRID) if logits is None else logits)
     side = torch.arange(20) * 12

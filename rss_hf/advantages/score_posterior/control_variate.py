@@ -82,8 +82,9 @@ class ControlVariate(PosteriorEstimator):
 
     def __init__(self, config: ControlVariateConfig, context: EstimatorContext):
         super().__init__(config, context)
-        self.iou_weight = context.rewards.weight_of(batch_log_iou, running_log_iou)
-        self.other_weight = sum(context.rewards.weights) - self.iou_weight
+        weights = context.reward_weights
+        self.iou_weight = sum(weights.get(reward.__name__, 0) for reward in (batch_log_iou, running_log_iou))
+        self.other_weight = sum(weights.values()) - self.iou_weight
 
     @classmethod
     def check(cls, config, num_samples, strides, scale_rewards, num_iterations):
