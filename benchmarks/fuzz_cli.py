@@ -26,7 +26,8 @@ from rss_hf.recipes.settings_file import read_settings
 TRAIN = (ModelArguments, DataArguments, AugmentationArguments, RSSConfig)
 COMMANDS = [TRAIN, (EvaluateArguments, DataArguments), (PredictArguments,)]
 OWN = sorted({field.name for kind in TRAIN for field in fields(kind)} - TrainingArguments.__dataclass_fields__.keys())
-OTHERS = sorted(field.name for field in fields(TrainingArguments) if field.init)
+OF_THE_PROCESS = {"deepspeed", "full_determinism", "tf32"}  # what transformers sets for all that comes after
+OTHERS = sorted({field.name for field in fields(TrainingArguments) if field.init} - OF_THE_PROCESS)
 NAMES = st.one_of(
     st.sampled_from(OWN), st.sampled_from(OTHERS), st.sampled_from(["config", "recipe", "help", "model"])
 )
@@ -127,6 +128,7 @@ def parses(dataclass_types: tuple[type, ...], line: list[str]) -> None:
             for field in fields(settings):
                 assert all(map(math.isfinite, numbers(getattr(settings, field.name)))), field.name
     finally:  # some options of the Trainer are written to the environment
+        AcceleratorState._reset_state(reset_partial_state=True)
         os.environ.clear()
         os.environ.update(environment)
 

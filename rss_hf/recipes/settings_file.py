@@ -41,10 +41,14 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         it, the line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file.")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)
+        if not path.is_file():
+            raise ValueError(f"{path}: there is no such file.")
+        text = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    try:
+        values = yaml.load(text.decode(), StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise ValueError(f"{path}{line}: {error.problem or error.context}.") from error

@@ -57,6 +57,9 @@ def test_sources_are_given_once_and_exist(write):
         parse_args(RSSConfig, argv=["--recipe", "few_cals"])
     with pytest.raises(ValueError, match="none.yaml: there is no such file"):
         parse_args(Arguments, argv=["--config", "none.yaml"])
+    for name in ("a" * 5000, "\0", "."):
+        with pytest.raises(ValueError, match="cannot be read: .*too long|there is no such file|null byte"):
+            parse_args(Arguments, argv=["--config", name])
     with pytest.raises(ValueError, match="argument --config: expected one argument"):
         parse_args(Arguments, argv=["--config"])
     with pytest.raises(ValueError, match="command line: unknown argument 'recipe'"):  # a command without recipes
