@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 
+from fuzz_cli import command_lines, yaml_texts, yaml_values
 from fuzz_rewards import reward_answers, reward_columns, reward_names, reward_weights
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -25,6 +26,9 @@ TARGETS: dict[str, Callable[[st.DataObject], None]] = {
     "reward_weights": reward_weights,
     "reward_columns": reward_columns,
     "reward_answers": reward_answers,
+    "yaml_texts": yaml_texts,
+    "yaml_values": yaml_values,
+    "command_lines": command_lines,
 }
 INPUTS_A_ROUND = 200  # short rounds keep to the time; each has a seed of its own
 

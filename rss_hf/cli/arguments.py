@@ -170,7 +170,7 @@ def parse_args(*dataclass_types: type, argv: list[str] | None = None, descriptio
         *parsed, unknown = parser.parse_args_into_dataclasses(
             as_command_line(values) + argv, return_remaining_strings=True, look_for_args_file=False
         )
-    except (TypeError, ValueError) as error:  # of the dataclasses, which do not know where a value stands
+    except (TypeError, ValueError, OSError, ImportError) as error:  # of the dataclasses, which know no places
         word = re.match(r"\w+", str(error))
         place = parser.places.get(word[0] if word else "")
         raise ValueError(f"{place}: {error}" if place else str(error)) from error

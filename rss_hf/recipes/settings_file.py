@@ -26,6 +26,9 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# Bytes that are no text, a 13th month, and what PyYAML stumbles over where a tag, `!!timestamp` say, is wrong.
+NOT_YAML = (yaml.YAMLError, ValueError, OverflowError, AttributeError, LookupError, TypeError)
+
 StrictLoader.add_implicit_resolver(StrictLoader.BOOL, re.compile("^(?:true|True|false|False)$"), list("tTfF"))
 
 
@@ -38,16 +41,20 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         it, the line.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file.")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)
+        if not path.is_file():
+            raise ValueError(f"{path}: there is no such file.")
+        text = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    try:
+        values = yaml.load(text.decode(), StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
         raise ValueError(f"{path}{line}: {error.problem or error.context}.") from error
     except RecursionError as error:
         raise ValueError(f"{path} is not a text file of YAML: it is nested too deeply.") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # bytes that are no text, a 13th month
+    except NOT_YAML as error:
         raise ValueError(f"{path} is not a text file of YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected lines of 'name: value', got a {type(values).__name__}.")

@@ -57,6 +57,9 @@ def test_sources_are_given_once_and_exist(write):
         parse_args(RSSConfig, argv=["--recipe", "few_cals"])
     with pytest.raises(ValueError, match="none.yaml: there is no such file"):
         parse_args(Arguments, argv=["--config", "none.yaml"])
+    for name in ("a" * 5000, "\0", "."):
+        with pytest.raises(ValueError, match="cannot be read: .*too long|there is no such file|null byte"):
+            parse_args(Arguments, argv=["--config", name])
     with pytest.raises(ValueError, match="argument --config: expected one argument"):
         parse_args(Arguments, argv=["--config"])
     with pytest.raises(ValueError, match="command line: unknown argument 'recipe'"):  # a command without recipes
@@ -129,6 +132,13 @@ def test_one_image_size_is_a_square_and_other_numbers_are_refused():
     for words in ("1", "2 1", "0 1", "-1 1", "1 1 1", "1000 1000", "1 1e9", "nan 1", "1 nan", "1 inf", "1e-9 1"):
         with pytest.raises(ValueError, match=r"scale_range=\[.*must be two numbers from 0.1 to 10"):
             parse_args(AugmentationArguments, argv=["--scale_range", *words.split()])
+
+
+def test_negative_numbers_are_values_in_every_notation(write, tmp_path):
+    for word in ("-1", "-.5", "-0.5", "-1.", "-1e-3", "-2.5E+3"):
+        assert parse_args(Arguments, argv=["--learning_rate", word]) == (Arguments(float(word)),)
+    config = write(f"reward_weights: [1, -0.00001]\noutput_dir: {tmp_path}\n")
+    assert parse_args(RSSConfig, argv=["--config", config])[0].reward_weights == [1, -1e-5]
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

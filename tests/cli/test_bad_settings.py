@@ -71,6 +71,8 @@ BAD_OPTIONS = {
     "--stride_warmup 2": r"stride_warmup is a fraction of training in \[0, 1\], got 2",
     "--reward_weights nan": r"reward_weights\[0\] must be a finite number, got nan",
     "--reward_weights 1 2": "1 rewards .* need as many weights",
+    "--reward_weights 0": "with every weight 0 there is nothing to train on",
+    "--reward_funcs mean_iou dice --reward_weights 0 -0": "with every weight 0",
     "--max_steps 0": "max_steps must be above 0, or -1 .*got 0. To evaluate without training",
     "--max_steps -3": "max_steps must be above 0, or -1 .*got -3",
     "--max_steps -1 --num_train_epochs 0": "num_train_epochs must be above 0",
@@ -208,6 +210,7 @@ BAD_FILES = {
     "a: " + "[" * 10000 + "\n": "bad.yaml is not a text file of YAML: it is nested too deeply",
     "seed: " + "1" * 5000 + "\n": "bad.yaml is not a text file of YAML: Exceeds the limit",
     "? [a]\n: 1\n": "bad.yaml, line 1",
+    "eval_delay: !!timestamp\n": "bad.yaml is not a text file of YAML",
     "seed: !!python/object/apply:os.getpid []\n": "bad.yaml, line 1: could not determine a constructor",
 }
 

@@ -107,6 +107,28 @@ def test_inputs_that_are_no_images_are_named(predict, tmp_path):
         predict("--input", tmp_path / "cut.png", *output)
 
 
+def test_damaged_images_stop_no_other_and_are_listed_at_the_end(predict, model_dir, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in "abcd":
+        save_photo(tmp_path / "in" / f"{name}.png")
+    for name, content in {"a": b"", "c": (tmp_path / "in" / "c.png").read_bytes()[:2000]}.items():
+        (tmp_path / "in" / f"{name}.png").write_bytes(content)
+    with pytest.raises(SystemExit) as end:
+        predict("--input", tmp_path / "in", "--output_dir", tmp_path / "out")
+    first, *damaged = end.value.code.splitlines()  # a text: exit code 1
+    assert first == "2 images could not be read and have no mask:"
+    assert [line.split(" cannot be read as an image")[0] for line in damaged] == [
+        str(tmp_path / "in" / name) for name in ("a.png", "c.png")
+    ]
+    assert "2 masks and overlays" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{name}{end}.png" for name in "bd" for end in ("", "_overlay")
+    ]
+    for name in "bd":
+        expected = expected_mask(model_dir, open_image(tmp_path / "in" / f"{name}.png"))
+        assert np.array_equal(Image.open(tmp_path / "out" / f"{name}.png"), expected)
+
+
 def test_nothing_is_overwritten_by_another_result(predict, tmp_path):
     save_photo(tmp_path / "a.png")
     with pytest.raises(SystemExit, match="a.png is an image that a mask would replace"):
