@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import HfArgumentParser
 
+from ..data.transforms import SCALE_RANGE
 from ..recipes import recipe
 from ..recipes.settings_file import read_settings
 from ..training.rss_config import RSSConfig
@@ -96,7 +97,7 @@ class AugmentationArguments:
         metadata={"help": "Height and width, or one side, of crops and model input, in pixels."},
     )
     scale_range: list[float] = field(
-        default_factory=lambda: [0.5, 2.0], metadata={"help": "Random scale of training images, from and to."}
+        default_factory=lambda: list(SCALE_RANGE), metadata={"help": "Random scale of training images, from and to."}
     )
     photometric_distortion: bool = field(default=True, metadata={"help": "Vary brightness, contrast and colour."})
 

@@ -80,8 +80,6 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         "palette": data.mask_palette,
         "num_classes": len(data.class_names),
     }
-    if data_args.streaming:
-        args.accelerator_config.dispatch_batches = False  # label maps of several sizes cannot be cut and sent around
     trainer = trainer_class(
         model=model,
         args=args,
@@ -182,7 +180,7 @@ def make_model(
 ) -> tuple[PreTrainedModel, BaseImageProcessor]:
     """The model, its head made for the classes, and the image processor that belongs to it."""
     path = model_args.model_name_or_path
-    source, options = {}, args.model_init_kwargs or {}
+    source, options, args.model_init_kwargs = {}, args.model_init_kwargs or {}, None
     if path:
         source = {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
         options = {"ignore_mismatched_sizes": model_args.ignore_mismatched_sizes} | options
@@ -191,9 +189,7 @@ def make_model(
     try:
         model = load_model(path, dict(enumerate(class_names)), **source, **options)
     except (TypeError, StrictDataclassError) as error:
-        if not args.model_init_kwargs:
-            raise
-        raise ValueError(f"model_init_kwargs={args.model_init_kwargs} do not fit the model: {error}") from error
+        raise ValueError(f"model_init_kwargs={options} do not fit the model: {error}") from error
     return model, load_image_processor(path, image_size, **source)
 
 

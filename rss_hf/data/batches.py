@@ -21,7 +21,7 @@ def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-def check_batch(batch: dict[str, Any], num_classes: int, ignore_index: int, dispatched: bool = False) -> None:
+def check_batch(batch: dict[str, Any], num_classes: int, ignore_index: int) -> None:
     """
     Refuses a training batch that cannot be learned from, by what is wrong with it.
 
@@ -32,8 +32,6 @@ def check_batch(batch: dict[str, Any], num_classes: int, ignore_index: int, disp
             C, at least 2: labels are ids in [0, C), or `ignore_index`.
         ignore_index (`int`):
             The label of pixels of no class.
-        dispatched (`bool`, *optional*, defaults to `False`):
-            Whether the batch is to be sent from one process to the others, which takes tensors alone.
 
     Raises:
         `ValueError`: it says what the batch has, and what to do.
@@ -47,12 +45,6 @@ def check_batch(batch: dict[str, Any], num_classes: int, ignore_index: int, disp
     _check_pixel_values(batch["pixel_values"])
     if "labels" in batch:
         _check_labels(batch["labels"], batch["pixel_values"].shape, num_classes, ignore_index)
-    others = sorted(name for name, column in batch.items() if not isinstance(column, torch.Tensor))
-    if dispatched and others:
-        raise ValueError(
-            f"The columns {others} hold no tensors, and one process cannot send them to the others. Set "
-            "accelerator_config={'dispatch_batches': False}, so that each process reads its own rows, or remove them."
-        )
 
 
 def _check_pixel_values(pixel_values: Any) -> None:

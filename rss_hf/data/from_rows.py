@@ -8,7 +8,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from ..constants import IGNORE_INDEX
 from .columns import Rows, rename_columns
 from .examples import SegmentationDataset, StreamingSegmentationDataset
-from .transforms import EvalTransform, like_processor, reduces_labels, train_transform
+from .transforms import SCALE_RANGE, EvalTransform, like_processor, reduces_labels, train_transform
 
 
 def training_examples(
@@ -16,7 +16,7 @@ def training_examples(
     image_processor: BaseImageProcessor,
     *,
     image_size: tuple[int, int] | None = None,
-    scale_range: tuple[float, float] = (0.5, 2.0),
+    scale_range: tuple[float, float] = SCALE_RANGE,
     photometric_distortion: bool = True,
     seed: int = 42,
     positions: bool = False,

@@ -17,6 +17,7 @@ Transform = Callable[[tv_tensors.Image, tv_tensors.Mask | None], tuple[torch.Ten
 """Image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32 and labels int64 or None."""
 
 
+SCALE_RANGE = (0.5, 2.0)
 MAX_SCALE = 16  # times the size that fits: a larger image costs minutes and holds a few blurred pixels
 
 
@@ -79,7 +80,7 @@ def train_transform(
     image_size: tuple[int, int],
     image_mean: Sequence[float],
     image_std: Sequence[float],
-    scale_range: tuple[float, float] = (0.5, 2.0),
+    scale_range: tuple[float, float] = SCALE_RANGE,
     photometric_distortion: bool = True,
     ignore_index: int = IGNORE_INDEX,
     flip_channels: bool = False,

@@ -135,7 +135,7 @@ def evaluate_model(
 
 def has_labels(examples: Iterable[dict]) -> bool:
     """Whether the first example of a data set has labels."""
-    return "labels" in next(iter(examples))
+    return "labels" in next(iter(examples), {})
 
 
 def upsampled_views(model, pixel_values, sizes, window, stride, flip) -> Iterator[torch.Tensor]:
@@ -170,7 +170,7 @@ def _logits(model, pixel_values, window, stride) -> torch.Tensor:
         raise ValueError(f"stride={stride} must be from 1 to window={window} on each axis, or windows leave gaps.")
     height, width = pixel_values.shape[-2:]
     window = (min(window[0], height), min(window[1], width))
-    probabilities, visits = None, pixel_values.new_zeros(height, width, dtype=torch.float32)
+    probabilities, overlaps = None, pixel_values.new_zeros(height, width, dtype=torch.float32)
     for top, left in product(_starts(height, window[0], stride[0]), _starts(width, window[1], stride[1])):
         area = (..., slice(top, top + window[0]), slice(left, left + window[1]))
         logits = _finite(model(pixel_values=pixel_values[area]).logits.float())
@@ -178,9 +178,9 @@ def _logits(model, pixel_values, window, stride) -> torch.Tensor:
         if probabilities is None:
             probabilities = logits.new_zeros(*logits.shape[:2], height, width)
         probabilities[area] += logits.softmax(dim=1)
-        visits[area] += 1
+        overlaps[area] += 1
     # As logarithms they are upsampled as logits are; clamped, since 0 * log(0) would make the interpolation NaN.
-    return (probabilities / visits).clamp_min(torch.finfo(torch.float32).tiny).log()
+    return (probabilities / overlaps).clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _finite(logits: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,6 @@
 """The policy: logits seen as one categorical distribution for each site of an action grid."""
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -51,21 +50,6 @@ class PixelPolicy:
     def num_sites(self) -> int:
         """N = h w."""
         return math.prod(self.grid)
-
-    @torch.no_grad()
-    def class_balanced(self, exponent: float, reduce: Callable[[torch.Tensor], torch.Tensor]) -> "PixelPolicy":
-        """
-        The policy pi(c) / p(c)^exponent, normalised at each site, where p(c) is the mean of pi(c) over all sites of
-        the batch (ours, not the paper's; compare logit adjustment, arXiv 2007.07314). An exponent of 1 draws a class
-        where it is likelier than elsewhere, however rare it is.
-
-        Args:
-            exponent (`float`): at least 0; 0 is the policy itself.
-            reduce (`Callable`): sums a tensor over all processes, as `accelerator.reduce` does.
-        """
-        frequency = reduce(self.probs.mean((0, 2, 3)))
-        frequency = frequency.clamp(min=torch.finfo(frequency.dtype).tiny)  # of a class that has died out
-        return PixelPolicy(self.log_probs - exponent * frequency.log()[:, None, None])
 
     def sample(self, num_samples: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """K = `num_samples` independent action maps (K, B, h, w) int64 in [0, C)."""

@@ -18,18 +18,15 @@ from ..constants import IGNORE_INDEX
 from ..policy import site_of_pixel
 
 
-def reference_histogram(
-    references: torch.Tensor, grid: tuple[int, int], num_classes: int, ignore_index: int = IGNORE_INDEX
-) -> torch.Tensor:
+def reference_histogram(references: torch.Tensor, grid: tuple[int, int], num_classes: int) -> torch.Tensor:
     """
     How often each class occurs under each cell of an action grid; void is left out. Pixel (y, x) belongs to cell
     (y h // H, x w // W), the cell whose action it takes when an action map is upsampled by nearest neighbour.
 
     Args:
-        references (`torch.Tensor` of shape `(B, H, W)`): int64 in [0, C) or `ignore_index`.
+        references (`torch.Tensor` of shape `(B, H, W)`): int64 in [0, C), 255 where void.
         grid (`tuple[int, int]`): (h, w).
         num_classes (`int`): C.
-        ignore_index (`int`, *optional*, defaults to 255): the label of void pixels.
 
     Returns:
         `torch.Tensor` of shape `(B, C, h, w)`: float32 counts of pixels.
@@ -38,7 +35,7 @@ def reference_histogram(
     h, w = grid
     rows, columns = site_of_pixel(height, h, references.device), site_of_pixel(width, w, references.device)
     cell = rows[:, None] * w + columns  # (H, W)
-    valid = references != ignore_index
+    valid = references != IGNORE_INDEX
     labels = references.where(valid, 0)
     histogram = torch.zeros(batch_size, num_classes * h * w, device=references.device)
     histogram.scatter_add_(1, (labels * (h * w) + cell).flatten(1), valid.float().flatten(1))
@@ -81,11 +78,9 @@ class ConfusionCounts:
     accumulate: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.clone
 
     @classmethod
-    def from_maps(
-        cls, predictions: torch.Tensor, references: torch.Tensor, ignore_index: int = IGNORE_INDEX
-    ) -> "ConfusionCounts":
-        """Of class maps (N, H, W) int64 with references (N, H, W) int64, `ignore_index` where void."""
-        valid = references != ignore_index
+    def from_maps(cls, predictions: torch.Tensor, references: torch.Tensor) -> "ConfusionCounts":
+        """Of class maps (N, H, W) int64 with references (N, H, W) int64, 255 where void."""
+        valid = references != IGNORE_INDEX
         labels = references.where(valid, 0)
         num_classes = int(torch.maximum(labels.max(), predictions.max())) + 1
         area = torch.zeros(len(references), num_classes, device=references.device)

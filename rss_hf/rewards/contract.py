@@ -4,7 +4,7 @@ What a reward is, what it may read, and how one is called.
 A reward is any callable `reward(predictions, references=None, **columns)`:
 
 - `predictions` (N, H, W) int64 class maps;
-- `references` (N, H, W) int64 in [0, C) or the ignore index (void), or None where the data has no masks;
+- `references` (N, H, W) int64 in [0, C), or 255 where void, whatever the model calls it; None where the data has none;
 - every other column of the batch by its name, one entry a prediction, and `trainer_state`.
 
 It returns (N,) for an image-level or (N, H, W) for a pixel-level reward, the higher the better, NaN or None where it
@@ -50,17 +50,17 @@ class RewardBatch:
 
     def __init__(self, inputs: dict[str, Any], ignore_index: int = IGNORE_INDEX):
         self._columns = {name: column for name, column in inputs.items() if name != LABELS}
-        self._labels = inputs.get(LABELS)
-        self.ignore_index = ignore_index
-        if self._labels is not None:
-            check_labels(self._labels, len(inputs["pixel_values"]))
+        self._references = None
+        if (labels := inputs.get(LABELS)) is not None:
+            check_labels(labels, len(inputs["pixel_values"]))
+            self._references = labels.long().masked_fill(labels == ignore_index, IGNORE_INDEX)
         for name, column in self._columns.items():
             check_column(name, column, len(inputs["pixel_values"]))
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W), in pixels, of the maps that rewards are shown."""
-        maps = self._columns["pixel_values"] if self._labels is None else self._labels
+        maps = self._columns["pixel_values"] if self._references is None else self._references
         return tuple(maps.shape[-2:])
 
     def columns(self, names: Iterable[str]) -> dict[str, Any]:
@@ -98,9 +98,7 @@ def check_column(name: Any, column: Any, batch_size: int) -> None:
 
 def histogram_of(batch: RewardBatch, grid: tuple[int, int], num_classes: int) -> torch.Tensor | None:
     """The [`reference_histogram`] (B, C, h, w) of a batch, None without labels."""
-    if batch._labels is None:
-        return None
-    return reference_histogram(batch._labels.long(), grid, num_classes, batch.ignore_index)
+    return None if batch._references is None else reference_histogram(batch._references, grid, num_classes)
 
 
 def reward_name(reward: Callable) -> str:
@@ -141,7 +139,7 @@ def _call_once(reward, actions, batch, trainer_state, timeout) -> torch.Tensor:
         columns = {name: _repeat(column, num_samples) for name, column in batch._columns.items() if name != HIDDEN}
         return reward(
             upsample_actions(actions, batch.size).flatten(0, 1),
-            references=None if batch._labels is None else _repeat(batch._labels.long(), num_samples),
+            references=None if batch._references is None else _repeat(batch._references, num_samples),
             trainer_state=trainer_state,
             **columns,
         )

@@ -1,4 +1,4 @@
-"""The policy-gradient loss: what samples teach, in one step on them or in several."""
+"""The policy-gradient loss, of one step on samples or of several."""
 
 import math
 
@@ -20,7 +20,7 @@ def policy_gradient_loss(policy: PixelPolicy, rollout: Rollout) -> torch.Tensor:
     it is that of the square of what remains: the log-ratio is regressed on the advantage, as REBEL does
     ([arXiv 2404.16767](https://huggingface.co/papers/2404.16767)). Where the reward is a sum of Q over sites, its
     minimum is pi_old exp(eta' Q), normalised. The part of each reward already explained by the policy's movement is
-    subtracted, which lowers the variance of the remaining credit. No clipping is needed.
+    subtracted, which lowers the variance of what remains. No clipping is needed.
 
     Args:
         policy ([`~rss_hf.policy.PixelPolicy`]): of the same images and grid as the rollout.

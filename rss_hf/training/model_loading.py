@@ -48,6 +48,12 @@ def load_model(
     name_or_path = find_model(name_or_path)
     source = {"revision": kwargs.get("revision"), "trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(name_or_path, **source)
+    own = list(config.id2label.values())
+    if id2label is not None and sorted(own) == sorted(id2label.values()) and own != list(id2label.values()):
+        raise ValueError(
+            f"{name_or_path} has the classes {', '.join(own[:10])} in this order, and they are given in another: "
+            "its head would be taken for that of other classes. Give them in the model's order."
+        )
     if config.model_type in ("segformer", RSSSegformerConfig.model_type):
         model_class = RSSSegformerForSemanticSegmentation
     else:
@@ -65,6 +71,12 @@ def load_model(
             f"that does not fit {given} classes. To start a new head on the rest of the model, set "
             "ignore_mismatched_sizes to true; else give the model's own classes."
         ) from error
+
+
+def has_segmentation_head(name_or_path: str, **source: Any) -> bool:
+    """Whether a checkpoint is one of a segmentation model, whose classes are then known; `source` says which."""
+    config = AutoConfig.from_pretrained(find_model(name_or_path), **source)
+    return any("Segmentation" in architecture for architecture in config.architectures or [])
 
 
 def load_trained_model(
@@ -146,9 +158,11 @@ def ignore_index_of(model: nn.Module | None) -> int:
     return next((fields[name] for name in IGNORE_INDEX_FIELDS if name in fields), IGNORE_INDEX)
 
 
-def check_classes(model: PreTrainedModel) -> None:
-    """Raises a ValueError where a model has too many classes, or its ignore index is one of them."""
-    num_labels = model.config.num_labels
+def check_classes(model: nn.Module) -> None:
+    """Raises a ValueError where a model does not say its classes, has too many, or one that is its ignore index."""
+    num_labels = getattr(getattr(model, "config", None), "num_labels", None)
+    if num_labels is None:
+        raise ValueError(f"{type(model).__name__} has no config.num_labels: set it to the number of classes.")
     if num_labels > MAX_CLASSES:
         raise ValueError(
             f"The model has {num_labels} classes, and at most {MAX_CLASSES} are supported, since masks hold "

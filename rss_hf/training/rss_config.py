@@ -95,6 +95,11 @@ class RSSConfig(SegmentationConfig):
             raise ValueError(f"entropy_coef must be at least 0, got {self.entropy_coef}.")
         if self.num_iterations < 1:
             raise ValueError(f"num_iterations must be at least 1, got {self.num_iterations}.")
+        if self.num_iterations > 1 and self.train_sampling_strategy != "random":
+            raise ValueError(
+                f"train_sampling_strategy={self.train_sampling_strategy!r} does not go with num_iterations="
+                f"{self.num_iterations}, which draws batches at random; use 'random'."
+            )
         if self.num_iterations > 1 and self.save_strategy == "steps" and self.save_steps % self.num_iterations:
             raise ValueError(
                 f"save_steps={self.save_steps} must be a multiple of num_iterations={self.num_iterations}: samples "

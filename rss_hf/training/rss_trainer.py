@@ -47,8 +47,7 @@ class RSSTrainer(SegmentationTrainer):
     >>> def little_background(predictions, references=None, **columns):
     ...     return (predictions != 0).float().mean((1, 2))
 
-    >>> args = RSSConfig("out", model_init_kwargs={"num_labels": 5})
-    >>> trainer = RSSTrainer("nvidia/mit-b0", args, reward_funcs=little_background, train_dataset=rows)
+    >>> trainer = RSSTrainer("nvidia/mit-b0", reward_funcs=little_background, train_dataset=rows)
     >>> trainer.train()
     ```
     """
@@ -85,9 +84,7 @@ class RSSTrainer(SegmentationTrainer):
             log=self.metrics.log,
         )
         self.estimator = ESTIMATORS[args.advantage_estimator](args.estimator_config(), context)
-        # Of several evaluation sets the user names one: metric_for_best_model="name_mean_iou".
-        is_one = self.eval_dataset is not None and not isinstance(self.eval_dataset, dict)
-        if args.metric_for_best_model == "mean_iou" and is_one:
+        if args.metric_for_best_model == "mean_iou" and self.eval_dataset is not None:
             args.metric_for_best_model = "mean_iou" if has_labels(self.eval_dataset) else "reward"
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -166,8 +163,8 @@ class RSSTrainer(SegmentationTrainer):
             self.on_evaluation_step,
         )
 
-    def refuse_without_effect(self, kwargs: dict[str, Any]) -> None:
-        super().refuse_without_effect(kwargs)
+    def refuse_without_effect(self, args: RSSConfig, model: Any, kwargs: dict[str, Any]) -> None:
+        super().refuse_without_effect(args, model, kwargs)
         if kwargs.get("compute_loss_func") is not None:
             raise ValueError("compute_loss_func has no effect: the loss is that of the policy gradient. Leave it out.")
 

@@ -66,12 +66,19 @@ class SegmentationConfig(TrainingArguments):
                 check_finite(name, getattr(self, name))
             elif name in self.OWN_DICT_FIELDS and not isinstance(value, dict | None):
                 raise ValueError(f"{name} must be a mapping, got {value!r}.")
-        needs_metric = self.load_best_model_at_end or str(self.lr_scheduler_type).lower().endswith(
-            ("plateau", "greedy")
-        )
+        by_metric = str(self.lr_scheduler_type).lower().endswith(("plateau", "greedy"))
+        needs_metric = self.load_best_model_at_end or self.save_strategy == "best" or by_metric
         if needs_metric and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         super().__post_init__()
+        if self.accelerator_config.dispatch_batches:
+            raise ValueError(
+                "dispatch_batches=True sends batches from one process to the others, which takes tensors of one size "
+                "alone. Leave it out: each process reads its own rows."
+            )
+        self.accelerator_config.dispatch_batches = False  # None would dispatch streams
+        if self.train_sampling_strategy == "group_by_length":
+            raise ValueError("train_sampling_strategy='group_by_length' sorts texts by length; use 'random'.")
         for argument in fields(TrainingArguments):
             if argument.name in WITHOUT_EFFECT:
                 default = argument.default if argument.default_factory is MISSING else argument.default_factory()

@@ -1,5 +1,7 @@
 """A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, safe resuming."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -7,28 +9,26 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import BaseImageProcessor, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, has_length
-from transformers.utils import logging
 
 from ..data import (
     DataSource,
-    EvalTransform,
     SegmentationDataset,
-    StreamingSegmentationDataset,
     check_batch,
+    check_splits,
     collate,
     evaluation_examples,
+    reduces_labels,
+    rename_columns,
     set_epoch,
     training_examples,
 )
 from ..evaluation import evaluate_model, segmentation_scores
 from ..hub.push import HubPushMixin
 from .encoder import find_encoder, freeze_batch_norm
-from .model_loading import check_classes, ignore_index_of, load_image_processor, load_model
+from .model_loading import check_classes, has_segmentation_head, ignore_index_of, load_image_processor, load_model
 from .safe_training import SafeTrainingMixin
 from .segmentation_config import SegmentationConfig
-
-
-logger = logging.get_logger(__name__)
+from .trainer_data import as_list, check_dataset, count_classes, find_image_processor, holds_images
 
 
 class EpochCallback(TrainerCallback):
@@ -58,12 +58,17 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
             ([`~rss_hf.data.training_examples`]) with the image processor.
         processing_class (`BaseImageProcessor`, *optional*):
             Saved with the model, so that prediction reads what was trained. Where it is left out: that of the
-            examples, or the one saved with the model, or, for rows, SegFormer's own.
+            examples, or the one saved with the model, or, for rows, SegFormer's own, of 512x512 pixels.
+        palette (`list[tuple[int, int, int]]` or `list[str]`, *optional*):
+            For rows: the colour of each class in RGB masks, which are refused without it.
         data_source ([`~rss_hf.data.DataSource`], *optional*): What the model card says of the data.
         kwargs: as for [`~transformers.Trainer`].
 
+    All images and masks of rows are read once here, before any step, and the result is kept for the next time.
+
     Raises:
-        ValueError: for arguments of the Trainer that would have no effect, or a model of more than 255 classes.
+        ValueError: for arguments of the Trainer that would have no effect, a model of more than 255 classes, or rows
+            that cannot be read; it lists all of them.
     """
 
     config_class: type[SegmentationConfig] = SegmentationConfig
@@ -84,40 +89,35 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
         eval_dataset: Dataset | datasets.Dataset | None = None,
         processing_class: BaseImageProcessor | None = None,
         *,
+        palette: Sequence[str | Sequence[int]] | None = None,
         data_source: DataSource | None = None,
         **kwargs: Any,
     ):
-        self.data_source = data_source
+        self.palette, self.data_source = palette, data_source
+        self.has_checked_batch = False
         if args is None:
-            args = self.config_class(f"{model.split('/')[-1]}-trained" if isinstance(model, str) else "trainer_output")
+            name = Path(model).name if isinstance(model, str) else "trainer"
+            args = self.config_class(f"{name}-trained")
         if not isinstance(args, SegmentationConfig):
             raise TypeError(f"args must be a SegmentationConfig or an RSSConfig, got a {type(args).__name__}.")
-        self.refuse_without_effect(kwargs)
+        for dataset in (train_dataset, *as_list(eval_dataset)):
+            check_dataset(dataset)
+        self.refuse_without_effect(args, model, kwargs)
+        rows = [dataset for dataset in (train_dataset, *as_list(eval_dataset)) if holds_images(dataset)]
         if isinstance(model, str):
             options = args.model_init_kwargs or {}
             source = {name: options[name] for name in ("revision", "trust_remote_code") if name in options}
             processing_class = processing_class or load_image_processor(model, **source)
+            if rows and not has_segmentation_head(model, **source) and not {"num_labels", "id2label"} & options.keys():
+                options = options | {"num_labels": count_classes(rows, palette, reduces_labels(processing_class))}
             model = load_model(model, **options)
-        if isinstance(model, PreTrainedModel):
-            check_classes(model)
         if processing_class is None:
-            processing_class = find_image_processor(model, train_dataset, eval_dataset)
-        self.ignore_index = ignore_index_of(model)
-        self.has_checked_batch = False
-        if holds_images(train_dataset):
-            train_dataset = training_examples(
-                train_dataset,
-                processing_class,
-                seed=args.seed,
-                positions=self.needs_positions(args),
-                ignore_index=self.ignore_index,
-                num_classes=model.config.num_labels,
-            )
-        if holds_images(eval_dataset):
-            eval_dataset = evaluation_examples(
-                eval_dataset, processing_class, ignore_index=self.ignore_index, num_classes=model.config.num_labels
-            )
+            processing_class = find_image_processor(model, train_dataset, *as_list(eval_dataset))
         super().__init__(model, args, data_collator, train_dataset, eval_dataset, processing_class, **kwargs)
+        check_classes(self.model)
+        self.ignore_index = ignore_index_of(self.model)
+        self.read_rows()
+        self.check_best_metric()
         if self.args.encoder_learning_rate is not None:
             freeze_batch_norm(find_encoder(self.model))
             if self.args.encoder_learning_rate == 0:
@@ -125,13 +125,56 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
         self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
         self.add_callback(EpochCallback)
 
-    def refuse_without_effect(self, kwargs: dict[str, Any]) -> None:
+    def refuse_without_effect(self, args: SegmentationConfig, model: Any, kwargs: dict[str, Any]) -> None:
         """Raises a ValueError for arguments of the Trainer that this one would ignore."""
         for name in ("compute_metrics", "preprocess_logits_for_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(
                     f"{name} has no effect: evaluation keeps counts instead of predictions. Score the maps of "
                     "rss_hf.evaluation.predict_maps, or override `evaluation_loop`."
+                )
+        if args.model_init_kwargs and not isinstance(model, str):
+            raise ValueError(
+                f"model_init_kwargs={args.model_init_kwargs} has no effect on a model that is given as an object. "
+                "Give the model's name, or pass them to load_model."
+            )
+        if args.encoder_learning_rate is not None and kwargs.get("optimizers", (None, None))[0] is not None:
+            raise ValueError(
+                f"encoder_learning_rate={args.encoder_learning_rate} has no effect on an optimizer that is given: "
+                "leave out one of the two."
+            )
+
+    def read_rows(self) -> None:
+        """Reads all rows of 🤗 data sets once, for faults, and makes examples of them."""
+        names = {"train": self.train_dataset}
+        names |= self.eval_dataset if isinstance(self.eval_dataset, dict) else {"validation": self.eval_dataset}
+        rows = {name: rename_columns(dataset) for name, dataset in names.items() if holds_images(dataset)}
+        num_classes = self.model.config.num_labels
+        masks = {"palette": self.palette, "num_classes": num_classes}
+        if rows:
+            with self.args.main_process_first(desc="checking the data"):
+                check_splits(rows, num_classes, self.palette, reduces_labels(self.processing_class))
+        masks["ignore_index"] = self.ignore_index
+        examples = {
+            name: evaluation_examples(rows[name], self.processing_class, **masks) for name in rows if name != "train"
+        }
+        if "train" in rows:
+            options = {"seed": self.args.seed, "positions": self.needs_positions(self.args)}
+            self.train_dataset = training_examples(rows["train"], self.processing_class, **options, **masks)
+        if isinstance(self.eval_dataset, dict):
+            self.eval_dataset = self.eval_dataset | examples
+        else:
+            self.eval_dataset = examples.get("validation", self.eval_dataset)
+
+    def check_best_metric(self) -> None:
+        """Of several evaluation sets the user names one whose metric counts."""
+        metric = self.args.metric_for_best_model
+        if isinstance(self.eval_dataset, dict) and metric is not None:
+            names = list(self.eval_dataset)
+            if not any(metric.removeprefix("eval_").startswith(f"{name}_") for name in names):
+                raise ValueError(
+                    f"metric_for_best_model={metric!r} is of none of the evaluation sets {names}: name one, "
+                    f"'{names[0]}_mean_iou' say."
                 )
 
     @staticmethod
@@ -229,27 +272,3 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
             super()._load_best_model()
         else:
             self._load_from_checkpoint(self.state.best_model_checkpoint)
-
-
-def holds_images(rows: Any) -> bool:
-    """Whether these are rows of a 🤗 data set, of which examples are to be made."""
-    if not isinstance(rows, datasets.Dataset | datasets.IterableDataset) or rows.features is None:
-        return False
-    return any(isinstance(feature, datasets.Image) for feature in rows.features.values())
-
-
-def find_image_processor(model: nn.Module, *examples: Any) -> BaseImageProcessor | None:
-    """The image processor that examples were made with, or the one saved with the model; for rows SegFormer's own."""
-    for dataset in examples:
-        made_here = isinstance(dataset, SegmentationDataset | StreamingSegmentationDataset)
-        if made_here and isinstance(dataset.transform, EvalTransform):
-            return dataset.transform.image_processor
-    if isinstance(model, PreTrainedModel) and model.config.name_or_path:
-        try:
-            return load_image_processor(model.config.name_or_path, local_files_only=True)
-        except (OSError, ValueError) as error:
-            logger.warning(f"{model.config.name_or_path} has no image processor: {error}")
-    if any(map(holds_images, examples)):
-        return load_image_processor(None)
-    logger.warning("No image processor is saved with the model, so prediction cannot know how images were processed.")
-    return None

@@ -29,17 +29,6 @@ def test_sampling_frequencies_are_the_probabilities():
     torch.testing.assert_close(frequencies, policy.probs, atol=5 * 0.5 / n**0.5, rtol=0)
 
 
-def test_classes_are_balanced():
-    """By as much as the mean of this process, 0.7, 0.3, 0, and another's, 0.1, 0.7, 0.2, say; none may be 0."""
-    probs = torch.tensor([[0.9, 0.1, 0.0], [0.5, 0.5, 0.0]]).T[None, :, None]  # (1, 3, 1, 2)
-    policy = PixelPolicy(probs.clamp(min=1e-30).log())
-    frequency = torch.tensor([0.8, 1.0, 0.2])[:, None, None]
-    got = policy.class_balanced(1.5, lambda own: own + torch.tensor([0.1, 0.7, 0.2]))
-    expected = probs / frequency**1.5
-    torch.testing.assert_close(got.probs, expected / expected.sum(1, keepdim=True))
-    assert policy.class_balanced(1.0, lambda own: own * 0).probs.isfinite().all()
-
-
 def test_sites_and_samples_are_independent():
     policy = PixelPolicy(torch.zeros(1, 2, 1, 2))
     a = policy.sample(20_000, torch.Generator().manual_seed(2)).squeeze().float() - 0.5

@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from helpers.commands import run, write_example
 import rss_hf.recipes
 from rss_hf import RSSConfig
 from rss_hf.cli import train
+from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
 from rss_hf.recipes import recipe, recipe_names
 
 
@@ -69,6 +71,25 @@ def test_each_says_what_it_is_for_and_what_it_was_measured_at(name):
     assert re.fullmatch(
         r"# Measured: .+ \d+ steps.*: mIoU 0\.\d{3}, \d\.\d{3} of cross-entropy, \d seeds; \d+ s, one core\.", measured
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_belongs_together_is_said_together(name):
+    """A recipe over a config must not leave the weights of other rewards, or the settings of another estimator."""
+    settings = recipe(name)
+    assert ("reward_funcs" in settings) == ("reward_weights" in settings)
+    assert "advantage_estimator" not in settings or "advantage_estimator_kwargs" in settings
+    assert "advantage_estimator_kwargs" not in settings or "advantage_estimator" in settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_goes_over_each_config(name, path, tmp_path):
+    classes = (ModelArguments, DataArguments, AugmentationArguments, RSSConfig)
+    argv = ["--config", str(path), "--recipe", name, "--output_dir", str(tmp_path), "--use_cpu"]
+    *_, args = parse_args(*classes, argv=argv)
+    for field, value in recipe(name).items():
+        assert getattr(args, field) == value, field
 
 
 def test_a_misspelled_key_is_no_configuration(tmp_path, monkeypatch):

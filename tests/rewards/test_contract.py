@@ -113,7 +113,7 @@ def test_what_a_reward_writes_reaches_neither_the_batch_nor_another_reward():
         return vandal(*args, **kwargs)
 
     WeightedRewards([vandal, other])(actions, batch, C)
-    assert seen[0] == seen[1] and torch.equal(batch._labels, references)
+    assert seen[0] == seen[1] and torch.equal(batch._references, references)
     assert columns["tags"] == [["a"], ["b"], ["c"]] and columns["areas"].sum() == columns["array"].sum() == 6
 
 

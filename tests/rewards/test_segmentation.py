@@ -7,7 +7,7 @@ import torch
 from helpers.scenes import GRIDS, SIZE, C, batch_of, scene
 
 from rss_hf.policy import upsample_actions
-from rss_hf.rewards import REWARDS, RewardBatch, WeightedRewards, cell_means, pixel_match
+from rss_hf.rewards import REWARDS, RewardBatch, WeightedRewards, cell_means, mean_iou, pixel_match
 
 
 def brute_force(name, prediction, reference):
@@ -72,5 +72,10 @@ def test_the_ignore_index_is_the_batchs():
     as_void = references.where(references != 255, -100)
     inputs = {"pixel_values": torch.zeros(3, 3, *SIZE), "labels": as_void}
     expected = WeightedRewards(["mean_iou"])(actions, batch_of(references), C)["mean_iou"]
-    got = WeightedRewards(["mean_iou"])(actions, RewardBatch(inputs, ignore_index=-100), C)["mean_iou"]
-    assert torch.equal(got, expected)
+    batch = RewardBatch(inputs, ignore_index=-100)
+    assert torch.equal(WeightedRewards(["mean_iou"])(actions, batch, C)["mean_iou"], expected)
+
+    def own(predictions, references, **columns):
+        return mean_iou(predictions, references) * 2
+
+    torch.testing.assert_close(WeightedRewards(own)(actions, batch, C)["own"], 2 * expected)

@@ -148,6 +148,8 @@ def test_the_best_model_needs_no_metric_named(tmp_path):
     assert args.metric_for_best_model == "mean_iou" and args.greater_is_better
     plateau = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 5}
     assert SegmentationConfig(str(tmp_path), **plateau).metric_for_best_model == "mean_iou"
+    best = {"save_strategy": "best", "eval_strategy": "steps", "eval_steps": 5}
+    assert SegmentationConfig(str(tmp_path), **best).metric_for_best_model == "mean_iou"
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ class ScorePosteriorConfig(PosteriorConfig):
             Reward of a map that is right everywhere minus that of one that is wrong everywhere: 1 for
             `pixel_accuracy`.
         rare_class_exponent (`float`, *optional*, defaults to 0):
-            Draws maps from pi(c) / p(c)^rare_class_exponent, see [`~rss_hf.policy.PixelPolicy.class_balanced`].
+            Draws maps from pi(c) / p(c)^rare_class_exponent, p(c) being the mean of pi(c) over the batch.
         rare_class_start (`float`, *optional*, defaults to 0.25): fraction of training from which it does so.
         expected_iou_coef (`float`, *optional*, defaults to 0):
             Weight of the gradient of the batch's expected log(IoU + 0.05), which takes no further reward call.

@@ -1,6 +1,7 @@
 """Estimators that keep the judged maps of each image and infer the class of each site from all of their scores."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -131,7 +132,7 @@ class ScorePosterior(PosteriorEstimator):
     def sample(self, policy: PixelPolicy, noise: torch.Tensor, progress: Progress) -> torch.Tensor:
         exponent = self.config.rare_class_exponent
         if exponent and progress.fraction >= self.config.rare_class_start:
-            policy = policy.class_balanced(exponent, self.context.sum_processes)
+            policy = class_balanced(policy, exponent, self.context.sum_processes)
         return policy.inverse_cdf(noise)
 
     def weights(self, policy, actions, rewards, columns, progress):
@@ -147,3 +148,22 @@ class ScorePosterior(PosteriorEstimator):
 
     def kernel_settings(self) -> dict[str, float]:
         return super().kernel_settings() | {"credit_length_scale": self.config.credit_length_scale}
+
+
+@torch.no_grad()
+def class_balanced(
+    policy: PixelPolicy, exponent: float, reduce: Callable[[torch.Tensor], torch.Tensor]
+) -> PixelPolicy:
+    """
+    The policy pi(c) / p(c)^exponent, normalised at each site, where p(c) is the mean of pi(c) over all sites of the
+    batch (ours, not the paper's; compare logit adjustment, arXiv 2007.07314). An exponent of 1 draws a class where it
+    is likelier than elsewhere, however rare it is.
+
+    Args:
+        policy ([`~rss_hf.policy.PixelPolicy`]): pi.
+        exponent (`float`): at least 0; 0 is the policy itself.
+        reduce (`Callable`): sums a tensor over all processes, as `accelerator.reduce` does.
+    """
+    frequency = reduce(policy.probs.mean((0, 2, 3)))
+    frequency = frequency.clamp(min=torch.finfo(frequency.dtype).tiny)  # of a class that has died out
+    return PixelPolicy(policy.log_probs - exponent * frequency.log()[:, None, None])

@@ -43,9 +43,9 @@ def gaussian_posterior(
     class_values: torch.Tensor,
     scores: torch.Tensor,
     length_scale: float,
-    image_correlation: float = 0.0,
+    image_correlation: float,
+    score_noise: float,
     credit_length_scale: float | None = None,
-    score_noise: float = 0.1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     The posterior mean given the scores of an image's maps, minus the prior mean.

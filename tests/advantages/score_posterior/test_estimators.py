@@ -5,6 +5,8 @@ import torch
 from helpers.training import Scenes, assert_no_wait_for_the_device, estimator_settings, logged, train, weights
 
 from rss_hf import RSSConfig
+from rss_hf.advantages.score_posterior.estimator import class_balanced
+from rss_hf.policy import PixelPolicy
 
 
 POSTERIOR = estimator_settings("score_posterior")
@@ -184,3 +186,14 @@ def test_a_step_with_all_settings_never_waits_for_the_device(new_policy, tmp_pat
     }
     options = POSTERIOR | {"advantage_estimator_kwargs": settings}
     assert_no_wait_for_the_device(new_policy(), tmp_path, ["pixel_accuracy"], **options)
+
+
+def test_classes_are_balanced():
+    """By as much as the mean of this process, 0.7, 0.3, 0, and another's, 0.1, 0.7, 0.2, say; none may be 0."""
+    probs = torch.tensor([[0.9, 0.1, 0.0], [0.5, 0.5, 0.0]]).T[None, :, None]  # (1, 3, 1, 2)
+    policy = PixelPolicy(probs.clamp(min=1e-30).log())
+    frequency = torch.tensor([0.8, 1.0, 0.2])[:, None, None]
+    got = class_balanced(policy, 1.5, lambda own: own + torch.tensor([0.1, 0.7, 0.2]))
+    expected = probs / frequency**1.5
+    torch.testing.assert_close(got.probs, expected / expected.sum(1, keepdim=True))
+    assert class_balanced(policy, 1.0, lambda own: own * 0).probs.isfinite().all()

@@ -10,7 +10,7 @@ from rss_hf.advantages.score_posterior.judged_maps import OUTSIDE
 
 
 SCORE_NOISE = 0.1
-posterior = partial(gaussian_posterior, length_scale=1.0)
+posterior = partial(gaussian_posterior, length_scale=1.0, image_correlation=0.0, score_noise=SCORE_NOISE)
 
 
 def scene(batch_size=2, classes=3, views=2, samples=4, grid=(2, 3), seed=0):
@@ -51,7 +51,7 @@ def test_it_is_the_posterior_of_the_gaussian_written_out(length_scale, valued, i
         class_values = torch.tensor([[1.0, 4.0, 0.5], [30.0, 20.0, 10.0]]).double().expand(2, 2, 3)
         right = (actions == labels[:, None, None]) * class_values[:, :, None].expand(2, 2, 4, 3).gather(3, actions)
         scores = (right * (site_index >= 0)[:, :, None]).sum(3) / (site_index >= 0).sum(2)[:, :, None]
-    settings = (length_scale, image_correlation, credit_length_scale, SCORE_NOISE)
+    settings = (length_scale, image_correlation, SCORE_NOISE, credit_length_scale)
     shift, advantages = gaussian_posterior(prior_probs, actions, site_index, class_values, scores, *settings)
     for image in range(2):
         prior = prior_probs[image].flatten(1)  # (3, 6)
