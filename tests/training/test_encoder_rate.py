@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.models import mobilenet
 from helpers.training import train, weights
-from transformers import TrainingArguments
+from transformers import SegformerConfig, TrainingArguments
 
 from rss_hf import SegmentationConfig, SegmentationTrainer
 from rss_hf.training.segmentation_trainer import find_encoder
@@ -75,7 +75,9 @@ def test_other_arguments_are_refused(tmp_path):
 
 def test_a_model_without_an_encoder_is_refused(tmp_path):
     args = SegmentationConfig(str(tmp_path), use_cpu=True, encoder_learning_rate=0)
+    network = torch.nn.Linear(2, 2)
+    network.config = SegformerConfig(num_labels=2)
     with pytest.raises(ValueError, match="Linear has neither"):
-        SegmentationTrainer(model=torch.nn.Linear(2, 2), args=args)
+        SegmentationTrainer(model=network, args=args)
     with pytest.raises(ValueError, match="at least 0, got -1"):
         SegmentationConfig(str(tmp_path), encoder_learning_rate=-1)
