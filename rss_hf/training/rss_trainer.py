@@ -23,6 +23,8 @@ from .running_metrics import RewardCalls, RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
 
 
+MAX_UNANSWERED = 10  # draws in a row without any answer, after which a run ends
+
 logger = logging.getLogger(__name__)
 
 
@@ -93,9 +95,24 @@ class RSSTrainer(SegmentationTrainer):
         batch = RewardBatch(inputs, self.ignore_index)
         policy = PixelPolicy(outputs.logits, self.action_grid(batch))
         rollout = self.rollouts.current(self.state.global_step) or self.rollouts.store(self.roll_out(policy, batch))
-        bonus = self.entropy_bonus(policy)
+        bonus = self.entropy_bonus(policy, rollout.is_answered)
         loss = policy_gradient_loss(policy, rollout) - bonus
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """As the Trainer's, but without any answer no weight is moved, not by decay or momentum either."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients and not self.rollouts.have_answers:
+            self.optimizer.zero_grad()  # to None: the optimizer leaves such parameters out
+        if self.rollouts.unanswered == MAX_UNANSWERED:
+            self.stop_signal.stop(
+                RuntimeError(
+                    f"The rewards {self.rewards.names} gave no answer (NaN or None) in {MAX_UNANSWERED} draws of "
+                    f"{self.args.num_samples} maps an image, up to step {self.state.global_step + 1}. No step was "
+                    "taken on them, and a checkpoint is kept: mend the judge and resume."
+                )
+            )
+        return loss
 
     @torch.no_grad()
     def roll_out(self, policy: PixelPolicy, batch: RewardBatch) -> Rollout:
@@ -108,11 +125,13 @@ class RSSTrainer(SegmentationTrainer):
             total = self.rewards.total(rewards)
             columns = batch.columns(self.estimator.required_columns)
             weights = self.estimator.weights(policy, actions, total, columns, progress)
+            # A judge outside the device was waited for already; built-in rewards are not waited for.
+            has_answers = self.rewards.are_built_in or self._any_process(bool((~total.isnan()).any()))
         self.calls.total += len(noise) * len(policy.log_probs) * self.args.world_size
         self.metrics.log_rewards(rewards, total)
         self.metrics.log("grid", total.new_full((), policy.num_sites))
         self.metrics.log("stride", total.new_full((), self.strides.stride(progress.fraction)))
-        return Rollout(policy.log_probs.detach(), actions, total, weights, self.estimator)
+        return Rollout(policy.log_probs.detach(), actions, total, weights, self.estimator, has_answers)
 
     def action_grid(self, batch: RewardBatch) -> tuple[int, int]:
         """The grid (h, w) of the step: that on which its samples are or were drawn."""
@@ -120,12 +139,15 @@ class RSSTrainer(SegmentationTrainer):
         stride = self.strides.stride(self.progress(first_step).fraction)
         return action_grid(batch.size, stride)
 
-    def entropy_bonus(self, policy: PixelPolicy) -> torch.Tensor:
-        """The mean entropy of a site times its coefficient, which falls linearly to 0 over training."""
+    def entropy_bonus(self, policy: PixelPolicy, is_answered: torch.Tensor) -> torch.Tensor:
+        """
+        The mean entropy of a site times its coefficient, which falls linearly to 0 over training. Images of which no
+        map was answered, `is_answered` (B,) bool says, add nothing.
+        """
         entropy = policy.entropy()
         self.metrics.log("entropy", entropy)
         coef = self.args.entropy_coef * (1 - self.progress(self.state.global_step).fraction)
-        return coef / math.sqrt(policy.num_sites) * entropy.mean()
+        return coef / math.sqrt(policy.num_sites) * (entropy * is_answered[:, None, None]).mean()
 
     def progress(self, step: int) -> Progress:
         """How far training is at `step`."""
@@ -172,6 +194,10 @@ class RSSTrainer(SegmentationTrainer):
         """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""
         if "loss" in logs:
             logs |= self.metrics.flush(lambda moments: self.accelerator.reduce(moments, reduction="sum"))
+            if math.isnan(logs.get("reward", 0)) and self.is_world_process_zero():
+                logger.warning(
+                    f"Up to step {self.state.global_step} no map got a reward (NaN or None): nothing was learned."
+                )
             # absent where no step drew samples
             if logs.get("frac_zero_std") == 1 and self.is_world_process_zero():
                 logger.warning(

@@ -23,6 +23,7 @@ class RunningMetrics:
             by_sample = values.nanmean((2, 3))  # (K, B)
             self.log(f"reward/{name}/mean", by_sample)
             self.log(f"reward/{name}/std", sample_std(by_sample))
+            self.log(f"reward/{name}/missing", by_sample.isnan().float())
         by_sample = total.nanmean((2, 3))
         deviation = sample_std(by_sample)
         self.log("reward", by_sample)
