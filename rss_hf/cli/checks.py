@@ -85,7 +85,8 @@ def check_metric(args: RSSConfig, class_names: Iterable[str], rewards: Iterable[
     metric = args.metric_for_best_model
     if metric is None:
         return
-    names = ["mean_iou", "mean_accuracy", "overall_accuracy", "reward", *(f"reward/{name}" for name in rewards)]
+    names = ["mean_iou", "mean_accuracy", "overall_accuracy", "reward", "sampled_reward"]
+    names += [f"{kind}/{name}" for kind in ("reward", "sampled_reward") for name in rewards]
     names += [f"{kind}_{name}" for name in class_names for kind in ("iou", "accuracy")]
     if metric.removeprefix("eval_") not in names:
         raise ValueError(f"metric_for_best_model={metric!r} is none of the metrics: {', '.join(names)}.")

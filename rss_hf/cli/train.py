@@ -90,7 +90,8 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         processing_class=processor,
         data_source=data.source,
     )
-    check_metric(args, data.class_names, trainer.rewards.names if isinstance(trainer, RSSTrainer) else [])
+    rewards = trainer.evaluation_rewards().names if isinstance(trainer, RSSTrainer) else []
+    check_metric(args, data.class_names, rewards)
     check_optimizer(trainer)
     return trainer, data, checkpoint
 

@@ -21,6 +21,8 @@ class RSSConfig(SegmentationConfig):
             `pixel_accuracy`, `dice`, `pixel_match`) or by dotted path, `package.module:function`.
         reward_weights (`list[float]`, *optional*, defaults to 1 each):
             One weight for each reward; the weighted sum of those that apply is trained on.
+        eval_reward_funcs (`str` or `list[str]`, *optional*, defaults to `reward_funcs` with their weights):
+            Rewards of evaluation, 1 the weight of each.
         reward_timeout (`float`, *optional*):
             Seconds that a call of a reward may take before the run ends with an error. Without it a reward may hang
             for ever; the log says so after 30 seconds and each minute then.
@@ -59,6 +61,9 @@ class RSSConfig(SegmentationConfig):
         metadata={"help": "Reward names or paths package.module:function."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
+    eval_reward_funcs: list[str] | None = field(
+        default=None, metadata={"help": "Rewards of evaluation, if others than those of training."}
+    )
     reward_timeout: float | None = field(
         default=None, metadata={"help": "Seconds that a reward may take before the run ends with an error."}
     )
@@ -80,8 +85,9 @@ class RSSConfig(SegmentationConfig):
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
 
     def __post_init__(self):
-        if isinstance(self.reward_funcs, str):
-            self.reward_funcs = [self.reward_funcs]
+        for name in ("reward_funcs", "eval_reward_funcs"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, [getattr(self, name)])
         super().__post_init__()
         if not self.reward_funcs:
             raise ValueError("reward_funcs is empty: name one reward at least.")

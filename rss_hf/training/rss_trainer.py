@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_utils import has_length
 
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
-from ..evaluation import evaluate_rewards, has_labels
+from ..evaluation import RewardScores, evaluate_rewards, has_labels
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
 from ..rewards import RewardBatch, WeightedRewards
 from .loss import policy_gradient_loss
@@ -37,11 +37,11 @@ class RSSTrainer(SegmentationTrainer):
 
     Args:
         model, args, train_dataset, ...: as for [`SegmentationTrainer`]; `args` is an [`RSSConfig`].
-        reward_funcs (`str`, `Callable` or a list of them, *optional*, defaults to those of `args`):
+        reward_funcs, eval_reward_funcs (`str`, `Callable` or a list of them, *optional*, defaults to those of `args`):
             Rewards by name, dotted path or as callables, for those that only Python can give.
 
-    Evaluation data without labels is scored by the rewards of its most probable maps: `eval_reward` and
-    `eval_reward/<name>`.
+    `evaluate` adds the rewards of the most probable maps, `eval_reward` and `eval_reward/<name>`, and those of drawn
+    maps, `eval_sampled_reward` and `eval_sampled_reward/<name>`. Evaluation data needs no labels.
 
     Example:
 
@@ -65,6 +65,7 @@ class RSSTrainer(SegmentationTrainer):
         args: RSSConfig | None = None,
         *,
         reward_funcs: str | Callable | list[str | Callable] | None = None,
+        eval_reward_funcs: str | Callable | list[str | Callable] | None = None,
         **kwargs: Any,
     ):
         super().__init__(model, args, **kwargs)
@@ -73,6 +74,8 @@ class RSSTrainer(SegmentationTrainer):
             raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
         reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
         self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
+        self.eval_reward_funcs = args.eval_reward_funcs if eval_reward_funcs is None else eval_reward_funcs
+        self.evaluation_rewards()  # refuses what is none
         self.strides = ProgressiveStrides(args.strides, args.stride_warmup)
         self.noise = SeededNoise(args.seed, self.accelerator)
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)
@@ -170,20 +173,31 @@ class RSSTrainer(SegmentationTrainer):
             "entropy bonus": f"{args.entropy_coef:g}",
         }
 
-    def scores(self, dataloader: DataLoader) -> dict[str, float]:
-        """As [`SegmentationTrainer`]'s; where there are no labels, the rewards of the most probable maps."""
+    def scores(self, dataloader: DataLoader, on_batch: Callable[[dict], None] | None = None) -> dict[str, float]:
+        """As [`SegmentationTrainer`]'s where there are labels, and the rewards of [`~rss_hf.evaluation.RewardScores`]."""
+        of_rewards = (self.model_wrapped, self.evaluation_rewards(), self.model.config.num_labels, self.accelerator)
+        settings = {"stride": self.args.strides[-1], "seed": self.args.seed, "ignore_index": self.ignore_index}
+        settings |= {"trainer_state": self.state}
         if has_labels(dataloader.dataset):
-            return super().scores(dataloader)
-        num_classes = self.model.config.num_labels
-        return evaluate_rewards(
-            self.model_wrapped,
-            dataloader,
-            self.rewards,
-            num_classes,
-            self.accelerator,
-            self.state,
-            self.on_evaluation_step,
-        )
+            rewards = RewardScores(*of_rewards, **settings)
+            scores = super().scores(dataloader, rewards.add) | rewards.means()
+        else:
+            model, *rest = of_rewards
+            scores = evaluate_rewards(model, dataloader, *rest, self.on_evaluation_batch, **settings)
+        gap = scores["sampled_reward"] - scores["reward"]
+        if gap > 0 and self.progress(self.state.global_step).fraction >= 0.5 and self.is_world_process_zero():
+            logger.warning(
+                f"The most probable maps, which users get, earn {scores['reward']:.4g}, and drawn maps, which training "
+                f"sees, {scores['sampled_reward']:.4g}: the policy is not sure enough. Set entropy_coef to 0, or train "
+                f"on coarser strides than {self.args.strides}."
+            )
+        return scores
+
+    def evaluation_rewards(self) -> WeightedRewards:
+        """Those of evaluation, or those of training, with counts of their own."""
+        if self.eval_reward_funcs is not None:
+            return WeightedRewards(self.eval_reward_funcs, None, self.args.reward_timeout)
+        return WeightedRewards(self.rewards.rewards, self.args.reward_weights, self.args.reward_timeout)
 
     def refuse_without_effect(self, args: RSSConfig, model: Any, kwargs: dict[str, Any]) -> None:
         super().refuse_without_effect(args, model, kwargs)
