@@ -174,7 +174,7 @@ class RSSTrainer(SegmentationTrainer):
         }
 
     def scores(self, dataloader: DataLoader, on_batch: Callable[[dict], None] | None = None) -> dict[str, float]:
-        """As [`SegmentationTrainer`]'s where there are labels, and the rewards of [`~rss_hf.evaluation.RewardScores`]."""
+        """[`SegmentationTrainer`]'s, where there are labels, and those of [`~rss_hf.evaluation.RewardScores`]."""
         of_rewards = (self.model_wrapped, self.evaluation_rewards(), self.model.config.num_labels, self.accelerator)
         settings = {"stride": self.args.strides[-1], "seed": self.args.seed, "ignore_index": self.ignore_index}
         settings |= {"trainer_state": self.state}
@@ -187,9 +187,9 @@ class RSSTrainer(SegmentationTrainer):
         gap = scores["sampled_reward"] - scores["reward"]
         if gap > 0 and self.progress(self.state.global_step).fraction >= 0.5 and self.is_world_process_zero():
             logger.warning(
-                f"The most probable maps, which users get, earn {scores['reward']:.4g}, and drawn maps, which training "
-                f"sees, {scores['sampled_reward']:.4g}: the policy is not sure enough. Set entropy_coef to 0, or train "
-                f"on coarser strides than {self.args.strides}."
+                f"The most probable maps, which users get, earn {scores['reward']:.4g}, and drawn maps, which "
+                f"training sees, {scores['sampled_reward']:.4g}: the policy is not sure enough. Set entropy_coef to "
+                f"0, or train on coarser strides than {self.args.strides}."
             )
         return scores
 
