@@ -1,5 +1,6 @@
 """The Trainer that learns from rewards: batch, model, policy, actions, rewards, advantages, loss."""
 
+import copy
 import logging
 import math
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from ..evaluation import RewardScores, evaluate_rewards, has_labels
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
 from ..rewards import RewardBatch, WeightedRewards
-from .loss import policy_gradient_loss
+from .loss import kl_divergence, policy_gradient_loss
 from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
 from .running_metrics import RewardCalls, RunningMetrics
@@ -80,6 +81,7 @@ class RSSTrainer(SegmentationTrainer):
         self.noise = SeededNoise(args.seed, self.accelerator)
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)
         self.metrics, self.calls = RunningMetrics(), RewardCalls()
+        self.ref_model = copy.deepcopy(self.model).eval().requires_grad_(False) if args.beta else None
         context = EstimatorContext(
             reward_weights=dict(zip(self.rewards.names, self.rewards.weights, strict=True)),
             num_samples=args.num_samples,
@@ -100,6 +102,8 @@ class RSSTrainer(SegmentationTrainer):
         rollout = self.rollouts.current(self.state.global_step) or self.rollouts.store(self.roll_out(policy, batch))
         bonus = self.entropy_bonus(policy, rollout.is_answered)
         loss = policy_gradient_loss(policy, rollout) - bonus
+        if self.ref_model is not None:
+            loss = loss + self.kl_penalty(policy, inputs["pixel_values"], rollout.is_answered)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -152,6 +156,14 @@ class RSSTrainer(SegmentationTrainer):
         coef = self.args.entropy_coef * (1 - self.progress(self.state.global_step).fraction)
         return coef / math.sqrt(policy.num_sites) * (entropy * is_answered[:, None, None]).mean()
 
+    def kl_penalty(self, policy: PixelPolicy, pixel_values: torch.Tensor, is_answered: torch.Tensor) -> torch.Tensor:
+        """`beta` times the mean divergence of a site from the network that training began with."""
+        with torch.no_grad():
+            reference = PixelPolicy(self.ref_model(pixel_values=pixel_values).logits, policy.grid)
+        divergence = kl_divergence(policy, reference)
+        self.metrics.log("kl", divergence)
+        return self.args.beta / math.sqrt(policy.num_sites) * (divergence * is_answered[:, None, None]).mean()
+
     def progress(self, step: int) -> Progress:
         """How far training is at `step`."""
         return Progress(step / max(self.state.max_steps, 1), self.state.epoch)
@@ -171,6 +183,7 @@ class RSSTrainer(SegmentationTrainer):
             **self.estimator.card_rows(),
             "advantages divided by": SCALE_REWARDS[args.scale_rewards],
             "entropy bonus": f"{args.entropy_coef:g}",
+            **({"KL to the initial network (beta)": f"{args.beta:g}"} if args.beta else {}),
         }
 
     def scores(self, dataloader: DataLoader, on_batch: Callable[[dict], None] | None = None) -> dict[str, float]:
@@ -228,7 +241,7 @@ class RSSTrainer(SegmentationTrainer):
 
     def run_settings(self) -> dict[str, Any]:
         names = ("num_samples", "strides", "stride_warmup", "advantage_estimator", "advantage_estimator_kwargs")
-        names += ("scale_rewards", "entropy_coef", "num_iterations")
+        names += ("scale_rewards", "entropy_coef", "beta", "num_iterations")
         rewards = dict(zip(self.rewards.names, self.rewards.weights, strict=True))
         return super().run_settings() | {name: getattr(self.args, name) for name in names} | {"rewards": rewards}
 
