@@ -10,7 +10,7 @@ from torch import nn
 
 from ..constants import IGNORE_INDEX
 from ..policy import PixelPolicy, action_grid, mix_seeds
-from ..rewards import RewardBatch, WeightedRewards
+from ..rewards import RewardBatch, RewardContext, WeightedRewards
 from .predict import predict_maps
 
 
@@ -28,7 +28,7 @@ class RewardScores:
         num_samples (`int`, *optional*, defaults to 4): maps drawn for each image.
         seed (`int`, *optional*, defaults to 0): of the drawn maps.
         ignore_index (`int`, *optional*, defaults to 255): the label of void pixels.
-        trainer_state (*optional*): passed on to the rewards.
+        context ([`~rss_hf.rewards.RewardContext`], *optional*): what else rewards may ask for.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class RewardScores:
         num_samples: int = 4,
         seed: int = 0,
         ignore_index: int = IGNORE_INDEX,
-        trainer_state: Any = None,
+        context: RewardContext = RewardContext(),  # noqa: B008, it is frozen
     ):
         self.model, self.rewards, self.num_classes, self.accelerator = model, rewards, num_classes, accelerator
         self.stride, self.num_samples, self.seed = stride, num_samples, seed
-        self.ignore_index, self.trainer_state = ignore_index, trainer_state
+        self.ignore_index, self.context = ignore_index, context
         self.values: dict[str, list[torch.Tensor]] = {}
         self.num_batches = 0
 
@@ -79,7 +79,7 @@ class RewardScores:
         return scores
 
     def _judge(self, prefix: str, actions: torch.Tensor, batch: RewardBatch) -> dict[str, torch.Tensor]:
-        by_name = self.rewards(actions, batch, self.num_classes, self.trainer_state)
+        by_name = self.rewards(actions, batch, self.num_classes, self.context)
         named = {f"{prefix}/{name}": values for name, values in by_name.items()} | {
             prefix: self.rewards.total(by_name)
         }

@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_utils import has_length
 
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
+from ..data import to_images
 from ..evaluation import RewardScores, evaluate_rewards, has_labels
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
-from ..rewards import RewardBatch, WeightedRewards
+from ..rewards import RewardBatch, RewardContext, WeightedRewards
 from .loss import kl_divergence, policy_gradient_loss
 from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
@@ -128,7 +130,7 @@ class RSSTrainer(SegmentationTrainer):
         with torch.autocast(policy.log_probs.device.type, enabled=False):
             noise = self.noise.draw(step, len(policy.log_probs), self.args.num_samples, policy.grid)
             actions = self.estimator.sample(policy, noise, progress)
-            rewards = self.rewards(actions, batch, policy.num_actions, self.state)
+            rewards = self.rewards(actions, batch, policy.num_actions, self.reward_context(self.metrics.log_value))
             total = self.rewards.total(rewards)
             columns = batch.columns(self.estimator.required_columns)
             weights = self.estimator.weights(policy, actions, total, columns, progress)
@@ -190,7 +192,7 @@ class RSSTrainer(SegmentationTrainer):
         """[`SegmentationTrainer`]'s, where there are labels, and those of [`~rss_hf.evaluation.RewardScores`]."""
         of_rewards = (self.model_wrapped, self.evaluation_rewards(), self.model.config.num_labels, self.accelerator)
         settings = {"stride": self.args.strides[-1], "seed": self.args.seed, "ignore_index": self.ignore_index}
-        settings |= {"trainer_state": self.state}
+        settings |= {"context": self.reward_context()}
         if has_labels(dataloader.dataset):
             rewards = RewardScores(*of_rewards, **settings)
             scores = super().scores(dataloader, rewards.add) | rewards.means()
@@ -206,6 +208,12 @@ class RSSTrainer(SegmentationTrainer):
             )
         return scores
 
+    def reward_context(self, log_metric: Callable[[str, float], None] = lambda name, value: None) -> RewardContext:
+        """What rewards may ask for beside maps and columns."""
+        id2label, processor = self.model.config.id2label, self.processing_class
+        names = [id2label[i] for i in range(self.model.config.num_labels)]
+        return RewardContext(names, self.state, log_metric, processor and partial(to_images, processor))
+
     def evaluation_rewards(self) -> WeightedRewards:
         """Those of evaluation, or those of training, with counts of their own."""
         if self.eval_reward_funcs is not None:
@@ -220,7 +228,7 @@ class RSSTrainer(SegmentationTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""
         if "loss" in logs:
-            logs |= self.metrics.flush(lambda moments: self.accelerator.reduce(moments, reduction="sum"))
+            logs |= self.metrics.flush(self.accelerator)
             if math.isnan(logs.get("reward", 0)) and self.is_world_process_zero():
                 logger.warning(
                     f"Up to step {self.state.global_step} no map got a reward (NaN or None): nothing was learned."

@@ -76,9 +76,9 @@ def test_one_reward_is_a_list_of_one(one):
         ({"dice": REWARDS["dice"]}, "is a dict, not a callable"),
         (Judge, "Judge'> is a class: give an object of it"),
         (torch.zeros(3), "is a Tensor, not a callable"),
-        (lambda predictions: 0, "'<lambda>' takes .predictions. .*unexpected keyword.*references=None, ..columns"),
-        (lambda predictions, references: 0, "unexpected keyword argument 'trainer_state'"),
-        (lambda references, predictions, **_: 0, "multiple values for argument 'references'"),
+        (lambda references, predictions, **_: 0, "predictions are not its first argument"),
+        (lambda *, predictions: 0, "too many positional arguments"),
+        (lambda predictions, tags, /: 0, "missing a required .*argument: 'tags'"),
         (lambda: 0, "too many positional arguments"),
     ],
 )
