@@ -18,7 +18,6 @@ from transformers.trainer_utils import TrainOutput, has_length
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from ..data import to_images
 from ..evaluation import RewardScores, evaluate_rewards, has_labels
-from ..judges import RemoteReward
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
 from ..rewards import RewardBatch, RewardContext, WeightedRewards
 from .loss import kl_divergence, policy_gradient_loss
@@ -80,8 +79,8 @@ class RSSTrainer(SegmentationTrainer):
         if not isinstance(args, RSSConfig):
             raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
         reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
-        self.rewards = WeightedRewards(with_urls(reward_funcs), args.reward_weights, args.reward_timeout)
-        self.eval_reward_funcs = with_urls(args.eval_reward_funcs if eval_reward_funcs is None else eval_reward_funcs)
+        self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
+        self.eval_reward_funcs = args.eval_reward_funcs if eval_reward_funcs is None else eval_reward_funcs
         judging = [*self.rewards.rewards, *self.evaluation_rewards().rewards]
         folder = Path(args.feedback_dir or Path(args.output_dir, "feedback"))
         self.calls = RewardCalls(judging, self.accelerator, args.max_reward_calls, folder)
@@ -328,11 +327,3 @@ class RSSTrainer(SegmentationTrainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         chunk_size = self.get_total_train_batch_size(self.args)
         return RepeatSampler(len(rows), chunk_size, self.args.num_iterations, seed)
-
-
-def with_urls(reward_funcs: Any) -> Any:
-    """The same rewards, each that is a URL as the judge behind it."""
-    if isinstance(reward_funcs, list | tuple):
-        return [with_urls(reward) for reward in reward_funcs]
-    is_url = isinstance(reward_funcs, str) and reward_funcs.startswith(("http://", "https://"))
-    return RemoteReward(reward_funcs) if is_url else reward_funcs
