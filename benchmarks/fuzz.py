@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable
 
 from fuzz_cli import command_lines, yaml_texts, yaml_values
+from fuzz_images import image_files, rows_of_files
 from fuzz_rewards import reward_answers, reward_columns, reward_names, reward_weights
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -29,6 +30,8 @@ TARGETS: dict[str, Callable[[st.DataObject], None]] = {
     "yaml_texts": yaml_texts,
     "yaml_values": yaml_values,
     "command_lines": command_lines,
+    "image_files": image_files,
+    "rows_of_files": rows_of_files,
 }
 INPUTS_A_ROUND = 200  # short rounds keep to the time; each has a seed of its own
 
