@@ -23,7 +23,7 @@ from rss_hf.data.rows import open_row
 CLASSES = 5
 MAX_PIXELS = 200_000  # damaged headers ask for millions, and each takes seconds
 MODES = {
-    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"),
+    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
     "JPEG": ("L", "RGB", "CMYK"),
     "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I", "F"),
     "WEBP": ("L", "RGB", "RGBA"),
