@@ -21,6 +21,7 @@ from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
 from .running_metrics import RewardCalls, RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
+from .trainer_data import lacks_masks, name_views, need_masks
 
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,9 @@ class RSSTrainer(SegmentationTrainer):
         reward_funcs: str | Callable | list[str | Callable] | None = None,
         **kwargs: Any,
     ):
+        self.reward_funcs = reward_funcs  # for `read_rows`, which the next line calls
         super().__init__(model, args, **kwargs)
         args = self.args
-        if not isinstance(args, RSSConfig):
-            raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
-        reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
-        self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
         self.strides = ProgressiveStrides(args.strides, args.stride_warmup)
         self.noise = SeededNoise(args.seed, self.accelerator)
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)
@@ -86,6 +84,27 @@ class RSSTrainer(SegmentationTrainer):
         self.estimator = ESTIMATORS[args.advantage_estimator](args.estimator_config(), context)
         if args.metric_for_best_model == "mean_iou" and self.eval_dataset is not None:
             args.metric_for_best_model = "mean_iou" if has_labels(self.eval_dataset) else "reward"
+
+    def read_rows(self) -> None:
+        """As [`SegmentationTrainer`]'s, once the rewards are known, which say what examples are to have."""
+        args = self.args
+        if not isinstance(args, RSSConfig):
+            raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
+        reward_funcs = args.reward_funcs if self.reward_funcs is None else self.reward_funcs
+        self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
+        super().read_rows()
+
+    def needs_views(self) -> bool:
+        return name_views(self.rewards.rewards)
+
+    def check_masks(self) -> None:
+        """Raises a ValueError where a built-in reward compares with masks and no row of a data set has one."""
+        if names := need_masks(self.rewards.rewards):
+            remedy = "Give rewards that need none as reward_funcs, your own as module:function"
+            data = {"train": self.train_dataset} | self.evaluation_sets()
+            require_masks(data, f"Built-in rewards ({', '.join(names)}) need", remedy)
+        if lacks_masks(self.train_dataset) and self.is_world_process_zero():
+            logger.info("no masks: training by reward alone")
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """From a batch to a loss of shape (): the whole way of the data."""
@@ -162,6 +181,16 @@ class RSSTrainer(SegmentationTrainer):
             self.state,
             self.on_evaluation_step,
         )
+
+    @torch.no_grad()
+    def judge(self, maps: torch.Tensor, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """
+        The rewards of maps (N, H, W) int64, one of each image of a batch, by name, and as `reward` their weighted sum:
+        (N, 1, 1) or (N, H, W) float32, NaN where none applies.
+        """
+        batch = RewardBatch(inputs, self.ignore_index)
+        rewards = self.rewards(maps[None], batch, self.model.config.num_labels, self.state)
+        return {name: values[0] for name, values in (rewards | {"reward": self.rewards.total(rewards)}).items()}
 
     def refuse_without_effect(self, args: RSSConfig, model: Any, kwargs: dict[str, Any]) -> None:
         super().refuse_without_effect(args, model, kwargs)
