@@ -134,7 +134,7 @@ class StoppingArguments:
 
     early_stopping_patience: int | None = field(
         default=None,
-        metadata={"help": "End after so many evaluations in a row without a better metric_for_best_model."},
+        metadata={"help": "End after so many evaluations without a better metric_for_best_model."},
     )
 
     def __post_init__(self):

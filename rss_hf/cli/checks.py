@@ -87,9 +87,7 @@ def check_early_stopping(stopping: StoppingArguments, args: RSSConfig) -> None:
     if patience is None:
         return
     if args.eval_strategy == "no":
-        raise ValueError(
-            f"early_stopping_patience={patience} counts evaluations: set eval_strategy to steps or epoch."
-        )
+        raise ValueError(f"early_stopping_patience={patience} counts evaluations: set eval_strategy, to steps say.")
     if args.metric_for_best_model is None:
         raise ValueError(
             f"early_stopping_patience={patience} needs to know what is to improve: set metric_for_best_model, to "

@@ -90,9 +90,10 @@ class SegmentationDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """
         Returns:
-            `dict`: `pixel_values` (3, H, W) float32, `labels` int64 of the transform's size if there is a mask, and
-            every other column as it is; all of them `ignore_index` where `mask` is None. With `positions` also `image_index`, int64 in [0, rows), and
-            `image_positions` (H, W) int64: the cell y `POSITION_GRID` + x of each pixel on a grid of `POSITION_GRID`
+            `dict`: `pixel_values` (3, H, W) float32, `labels` int64 of the transform's size if there is a column of
+            masks, all `ignore_index` where `mask` is None, and every other column as it is. With `positions` also
+            `image_index`, int64 in [0, rows), and `image_positions` (H, W) int64: the cell y `POSITION_GRID` + x of
+            each pixel on a grid of `POSITION_GRID`
             cells a side laid over the image, -1 for padding. With `views` also `valid` (H, W) bool, true where image
             is and not padding; `crop` (4,) float32, the top, left, bottom and right of what is seen, as fractions of
             the whole upright image, in which a flipped example is found unflipped; and `flipped` () bool.

@@ -21,7 +21,7 @@ from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
 from .running_metrics import RewardCalls, RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
-from .trainer_data import lacks_masks, name_views, need_masks
+from .trainer_data import lacks_masks, name_views, need_masks, require_masks
 
 
 logger = logging.getLogger(__name__)
