@@ -188,7 +188,7 @@ class RSSTrainer(SegmentationTrainer):
         The rewards of maps (N, H, W) int64, one of each image of a batch, by name, and as `reward` their weighted sum:
         (N, 1, 1) or (N, H, W) float32, NaN where none applies.
         """
-        batch = RewardBatch(inputs, self.ignore_index)
+        batch = RewardBatch(self._prepare_inputs(inputs), self.ignore_index)
         rewards = self.rewards(maps[None], batch, self.model.config.num_labels, self.state)
         return {name: values[0] for name, values in (rewards | {"reward": self.rewards.total(rewards)}).items()}
 
