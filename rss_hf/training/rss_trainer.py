@@ -101,7 +101,7 @@ class RSSTrainer(SegmentationTrainer):
         """Raises a ValueError where a built-in reward compares with masks and no row of a data set has one."""
         if names := need_masks(self.rewards.rewards):
             remedy = "Give rewards that need none as reward_funcs, your own as module:function"
-            data = {"train": self.train_dataset} | self.evaluation_sets()
+            data = {"training": self.train_dataset} | self.evaluation_sets()
             require_masks(data, f"Built-in rewards ({', '.join(names)}) need", remedy)
         if lacks_masks(self.train_dataset) and self.is_world_process_zero():
             logger.info("no masks: training by reward alone")

@@ -175,7 +175,7 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
     def check_masks(self) -> None:
         """Leaves out training rows without a mask. Raises a ValueError where no row of a data set has one."""
         remedy = "Train by reward, with RSSTrainer or --objective reward"
-        require_masks({"train": self.train_dataset} | self.evaluation_sets(), "Cross-entropy needs", remedy)
+        require_masks({"training": self.train_dataset} | self.evaluation_sets(), "Cross-entropy needs", remedy)
         self.train_dataset = labelled_examples(self.train_dataset)
 
     def check_best_metric(self) -> None:

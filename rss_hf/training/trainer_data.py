@@ -98,11 +98,12 @@ def count_classes(
 
 
 def named_arguments(reward: Callable) -> set[str]:
-    """The arguments that a reward names in its signature; none where it has no signature, as some functions of C."""
+    """What a reward, or the function it wraps, names in its signature; nothing where it has none, as some of C."""
     try:
-        return set(inspect.signature(reward).parameters)
+        signatures = [inspect.signature(reward, follow_wrapped=follow) for follow in (False, True)]
     except ValueError:
         return set()
+    return {name for signature in signatures for name in signature.parameters}
 
 
 def name_views(rewards: Iterable[Callable]) -> bool:
