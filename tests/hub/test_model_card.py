@@ -210,6 +210,9 @@ def test_without_labels_the_card_has_the_rewards_of_the_most_probable_maps(polic
         f"| blueness | {measured['eval_reward/blueness']:.4f} |",
         "| &lt;lambda&gt; | 1.0000 |",
         f"| **weighted sum** | **{measured['eval_reward']:.4f}** |",
+        "",
+        "What judged these maps also judged them in training. The numbers say how well the maps please it, not how "
+        "right they are: no mask was compared with them.",
     ]
     assert metadata_load(tmp_path / "README.md").keys().isdisjoint({"metrics", "model-index"})
 
