@@ -105,6 +105,7 @@ def check_metric(args: RSSConfig, class_names: Iterable[str], rewards: Iterable[
         return
     scores = [f"{kind}_{name}" for name in class_names for kind in ("iou", "accuracy")]
     names = ["mean_iou", "mean_accuracy", "overall_accuracy"] if scores else []
-    names += ["reward", *(f"reward/{name}" for name in rewards), *scores]
+    names += ["reward", "sampled_reward", *(f"{k}/{name}" for k in ("reward", "sampled_reward") for name in rewards)]
+    names += scores
     if metric.removeprefix("eval_") not in names:
         raise ValueError(f"metric_for_best_model={metric!r} is none of the metrics: {', '.join(names)}.")

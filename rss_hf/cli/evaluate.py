@@ -1,6 +1,6 @@
 """
 Scores a segmentation model by the protocol of PASCAL VOC: at the size of the labels, over a whole split, without void.
-Where there are no masks: by rewards of its most probable maps, at the size of the processed images.
+Without masks, or beside them: by rewards of its most probable maps, at the size of the processed images.
 
     rss-hf evaluate --model outputs/shapes --dataset_name shapes
     rss-hf evaluate --model outputs/photos --dataset_name photos --reward_funcs judge:area_error
@@ -13,18 +13,20 @@ import os
 import shlex
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator, DataLoaderConfiguration
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import PreTrainedConfig
 
-from ..data import check_labels, collate, evaluation_examples, load_segmentation_dataset, reduces_labels
+from ..data import check_labels, collate, evaluation_examples, load_segmentation_dataset, reduces_labels, to_images
 from ..data.columns import find_class_names
-from ..evaluation import evaluate_model, evaluate_rewards, segmentation_scores
+from ..evaluation import RewardScores, evaluate_model, segmentation_scores
 from ..reporting.report import score_table
-from ..rewards import WeightedRewards
+from ..rewards import RewardContext, WeightedRewards
 from ..training import ignore_index_of, load_trained_model
 from ..training.trainer_data import lacks_masks, name_views, need_masks, require_masks
 from .arguments import DataArguments, parse_args
@@ -40,7 +42,8 @@ class EvaluateArguments:
 
     model: str = field(metadata={"help": "Hub id or folder of a segmentation model with its image processor."})
     reward_funcs: list[str] | None = field(
-        default=None, metadata={"help": "Without masks: what judges the maps, paths package.module:function."}
+        default=None,
+        metadata={"help": "Reward names or paths package.module:function; without masks they alone judge."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
     output_file: str | None = field(default=None, metadata={"help": "JSON file for the scores, IoU in [0, 1]."})
@@ -60,7 +63,7 @@ class EvaluateArguments:
                 f"batch_size={self.batch_size} must be at least 1, num_workers={self.num_workers} at least 0."
             )
         if self.reward_funcs and (self.window is not None or self.flip):
-            raise ValueError("window and flip have no effect on rewards, which judge plain maps: leave them out.")
+            raise ValueError("reward_funcs judge plain maps: leave out window and flip, or score by masks alone.")
         if self.reward_weights and not self.reward_funcs:
             raise ValueError(f"reward_weights={self.reward_weights} has no effect without reward_funcs: leave it out.")
 
@@ -104,18 +107,28 @@ def evaluate(argv: list[str] | None) -> None:
     dataloader = DataLoader(dataset, batch_size=args.batch_size, num_workers=args.num_workers, collate_fn=collate)
     model, dataloader = accelerator.prepare_model(model, evaluation_mode=True), accelerator.prepare(dataloader)
 
+    classes, scores = len(class_names), {}
+    if rewards is not None:
+        context = RewardContext(class_names, to_images=partial(to_images, processor))
+        judged = RewardScores(model, rewards, classes, accelerator, ignore_index=ignore_index, context=context)
     total = None if data_args.streaming else len(dataloader)
     with tqdm(total=total, unit="batch", disable=not accelerator.is_main_process) as progress:
 
-        def on_step(step: int) -> None:
+        def on_batch(inputs: dict[str, Any]) -> None:
+            if rewards is not None:
+                judged.add(inputs)
             progress.update()
 
-        if rewards is None:
-            how = {"ignore_index": ignore_index, "window": args.window, "flip": args.flip}
-            confusion = evaluate_model(model, dataloader, len(class_names), accelerator, on_step, **how)
-            scores = segmentation_scores(confusion, class_names)
+        if lacks_masks(dataset):
+            model.eval()
+            for inputs in dataloader:
+                on_batch(inputs)
         else:
-            scores = evaluate_rewards(model, dataloader, rewards, len(class_names), accelerator, on_step=on_step)
+            how = {"ignore_index": ignore_index, "window": args.window, "flip": args.flip}
+            confusion = evaluate_model(model, dataloader, classes, accelerator, on_batch, **how)
+            scores |= segmentation_scores(confusion, class_names)
+        if rewards is not None:
+            scores |= judged.means()
     if accelerator.is_main_process:
         print(score_table(scores, class_names))
         if args.output_file is not None:
@@ -124,19 +137,12 @@ def evaluate(argv: list[str] | None) -> None:
 
 
 def check_judge(examples: Dataset, rewards: WeightedRewards | None) -> None:
-    """Raises a `ValueError` where there is neither mask nor reward, both of them, or a reward that needs masks."""
+    """Raises a `ValueError` where there are no masks and nothing else judges, or a reward compares with masks."""
+    remedy = "Name what judges the maps without masks as --reward_funcs, your own as module:function"
     if rewards is None:
-        require_masks({"evaluation": examples}, "Mean IoU needs", "Name what judges the maps as --reward_funcs")
+        require_masks({"evaluation": examples}, "Mean IoU needs", remedy)
     elif names := need_masks(rewards.rewards):
-        raise ValueError(
-            f"reward_funcs: {', '.join(names)} compare with masks. Leave out reward_funcs to score by masks, or give "
-            "rewards of your own."
-        )
-    elif not lacks_masks(examples):
-        raise ValueError(
-            f"reward_funcs={rewards.names} judge data without masks, and this data has masks. Leave them out to score "
-            "by the masks, or set --mask_column none to judge by reward."
-        )
+        require_masks({"evaluation": examples}, f"Built-in rewards ({', '.join(names)}) need", remedy)
 
 
 def choose_class_names(model_name: str, config: PreTrainedConfig, data_args: DataArguments) -> list[str]:

@@ -96,7 +96,8 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         "ignore_index": ignore_index_of(model),
         "palette": data.mask_palette,
         "num_classes": len(data.class_names),
-        "views": model_args.objective == "reward" and name_views(map(get_reward, args.reward_funcs)),
+        "views": model_args.objective == "reward"
+        and name_views(map(get_reward, [*args.reward_funcs, *(args.eval_reward_funcs or [])])),
     }
     trainer = trainer_class(
         model=model,
@@ -110,7 +111,7 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
     )
     if stopping.early_stopping_patience is not None:
         trainer.add_callback(EarlyStoppingCallback(stopping.early_stopping_patience))
-    rewards = trainer.rewards.names if isinstance(trainer, RSSTrainer) else []
+    rewards = trainer.evaluation_rewards().names if isinstance(trainer, RSSTrainer) else []
     check_metric(args, [] if lacks_masks(trainer.eval_dataset) else data.class_names, rewards)
     check_optimizer(trainer)
     return trainer, data, checkpoint

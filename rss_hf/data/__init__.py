@@ -14,7 +14,7 @@ from .hub import DataSource, SegmentationData, load_segmentation_dataset
 from .images import IMAGE_SUFFIXES, open_image, to_upright_rgb
 from .masks import mask_to_indices, parse_palette, voc_palette
 from .shapes import load_shapes
-from .transforms import EvalTransform, process_image, reduces_labels, train_transform
+from .transforms import EvalTransform, process_image, reduces_labels, to_images, train_transform
 
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "reduces_labels",
     "rename_columns",
     "set_epoch",
+    "to_images",
     "to_upright_rgb",
     "train_transform",
     "training_examples",

@@ -222,6 +222,15 @@ def process_image(image_processor: BaseImageProcessor, image: PIL.Image.Image | 
     return pixel_values.float()
 
 
+def to_images(image_processor: BaseImageProcessor, pixel_values: torch.Tensor) -> list[PIL.Image.Image]:
+    """The RGB images of pixel values (B, 3, H, W) as an image processor makes them, rounded to 8 bits."""
+    made = like_processor(image_processor)
+    mean, std = (pixel_values.new_tensor(made[name]).view(3, 1, 1) for name in ("image_mean", "image_std"))
+    pixels = pixel_values.flip(-3) if made["flip_channels"] else pixel_values
+    pixels = ((pixels * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return [PIL.Image.fromarray(image) for image in pixels.movedim(1, -1).cpu().numpy()]
+
+
 class EvalTransform:
     """
     For scoring: pixel values as [`process_image`] makes them, labels untouched.

@@ -25,26 +25,28 @@ def percent(score: float) -> str:
 def score_table(scores: dict[str, float], class_names: list[str]) -> str:
     """
     What an evaluation measured as lines of text, the names of `scores` being without `eval_`. With labels: the scores
-    of [`~rss_hf.evaluation.metrics.segmentation_scores`], in percent, one line a class, then the means. Without: the
-    rewards, in their own units.
+    of [`~rss_hf.evaluation.metrics.segmentation_scores`], in percent, one line a class, then the means. Where there
+    are rewards: these, in their own units, of the most probable maps and, where they were measured, of drawn ones.
     """
+    tables = []
     if "mean_iou" in scores:
         names = [*class_names, "mean", "overall"]
         iou = [percent(scores[f"iou_{name}"]) for name in class_names]
         accuracy = [percent(scores[f"accuracy_{name}"]) for name in class_names]
         iou += [percent(scores["mean_iou"]), ""]
         accuracy += [percent(scores["mean_accuracy"]), percent(scores["overall_accuracy"])]
-        columns = {"IoU": iou, "accuracy": accuracy}
-    else:
-        rewards = [name for name in scores if name.startswith("reward/")] + ["reward"]
-        names = [name.removeprefix("reward/") for name in rewards[:-1]] + ["weighted sum"]
-        kinds = {"reward": "", "sampled": "sampled_"}
-        columns = {
-            kind: [f"{scores[prefix + name]:.4f}" for name in rewards]
+        tables.append(pd.DataFrame({"IoU": iou, "accuracy": accuracy}, index=names).rename_axis(columns="class"))
+    if "reward" in scores:
+        keys = [name for name in scores if name.startswith("reward/")] + ["reward"]
+        names = [name.removeprefix("reward/") for name in keys[:-1]] + ["weighted sum"]
+        kinds = {"reward": "", "of drawn maps": "sampled_"}
+        values = {
+            kind: [f"{scores[prefix + name]:.4f}" for name in keys]
             for kind, prefix in kinds.items()
             if f"{prefix}reward" in scores
         }
-    return pd.DataFrame(columns, index=names).rename_axis(columns="class" if "IoU" in columns else "").to_string()
+        tables.append(pd.DataFrame(values, index=names))
+    return "\n\n".join(table.to_string() for table in tables)
 
 
 @torch.no_grad()

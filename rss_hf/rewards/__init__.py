@@ -2,8 +2,9 @@
 
 from .answers import LARGEST_REWARD
 from .batch_iou import DecayedCounts, LogIoUSettings, batch_log_iou, running_log_iou
+from .calls import call_rewards, reward_name
 from .confusion import ConfusionCounts, ConfusionReward, cell_means, reference_histogram
-from .contract import RewardBatch, call_reward, reward_name
+from .contract import RewardBatch, RewardContext
 from .segmentation import dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
 from .weighted import REWARDS, WeightedRewards, get_reward
 
@@ -16,9 +17,10 @@ __all__ = [
     "DecayedCounts",
     "LogIoUSettings",
     "RewardBatch",
+    "RewardContext",
     "WeightedRewards",
     "batch_log_iou",
-    "call_reward",
+    "call_rewards",
     "cell_means",
     "dice",
     "get_reward",

@@ -21,6 +21,8 @@ class RSSConfig(SegmentationConfig):
             `pixel_accuracy`, `dice`, `pixel_match`) or by dotted path, `package.module:function`.
         reward_weights (`list[float]`, *optional*, defaults to 1 each):
             One weight for each reward; the weighted sum of those that apply is trained on.
+        eval_reward_funcs (`str` or `list[str]`, *optional*, defaults to `reward_funcs` with their weights):
+            Rewards of evaluation, 1 the weight of each.
         reward_timeout (`float`, *optional*):
             Seconds that a call of a reward may take before the run ends with an error. Without it a reward may hang
             for ever; the log says so after 30 seconds and each minute then.
@@ -41,6 +43,9 @@ class RSSConfig(SegmentationConfig):
         entropy_coef (`float`, *optional*, defaults to 0.3):
             Weight of the entropy bonus at the start of training; it falls linearly to 0 at the end. It is divided by
             the square root of the number of sites, since the signal of a normalised image-level reward falls so.
+        beta (`float`, *optional*, defaults to 0):
+            Weight of the KL divergence from the network that training begins with, divided as the entropy bonus is.
+            Its weights are kept a second time. For a trained network that is tuned for a metric.
         num_iterations (`int`, *optional*, defaults to 1):
             Steps in a row on each batch and its samples; only the first of them draws and scores any.
 
@@ -59,6 +64,9 @@ class RSSConfig(SegmentationConfig):
         metadata={"help": "Reward names or paths package.module:function."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
+    eval_reward_funcs: list[str] | None = field(
+        default=None, metadata={"help": "Rewards of evaluation, if others than those of training."}
+    )
     reward_timeout: float | None = field(
         default=None, metadata={"help": "Seconds that a reward may take before the run ends with an error."}
     )
@@ -77,11 +85,13 @@ class RSSConfig(SegmentationConfig):
         default="batch", metadata={"help": "What advantages are divided by.", "choices": list(SCALE_REWARDS)}
     )
     entropy_coef: float = field(default=0.3, metadata={"help": "Weight of the entropy bonus at the start."})
+    beta: float = field(default=0.0, metadata={"help": "Weight of the KL divergence from the initial network."})
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
 
     def __post_init__(self):
-        if isinstance(self.reward_funcs, str):
-            self.reward_funcs = [self.reward_funcs]
+        for name in ("reward_funcs", "eval_reward_funcs"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, [getattr(self, name)])
         super().__post_init__()
         if not self.reward_funcs:
             raise ValueError("reward_funcs is empty: name one reward at least.")
@@ -93,6 +103,8 @@ class RSSConfig(SegmentationConfig):
             raise ValueError(f"reward_timeout must be seconds, above 0; got {self.reward_timeout}.")
         if self.entropy_coef < 0:
             raise ValueError(f"entropy_coef must be at least 0, got {self.entropy_coef}.")
+        if self.beta < 0:
+            raise ValueError(f"beta must be at least 0, got {self.beta}.")
         if self.num_iterations < 1:
             raise ValueError(f"num_iterations must be at least 1, got {self.num_iterations}.")
         if self.num_iterations > 1 and self.train_sampling_strategy != "random":

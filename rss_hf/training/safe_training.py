@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,8 @@ class SafeTrainingMixin:
             output = super().train(checkpoint, **kwargs)
         self.check_finite()
         if self.stop_signal.stopped:
-            logger.warning(f"SIGTERM: stopped with a checkpoint at step {self.state.global_step}.")
-            raise SystemExit(128 + signal.SIGTERM)
+            logger.warning(f"Stopped with a checkpoint at step {self.state.global_step}.")
+            raise self.stop_signal.ending
         return output
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, safe resuming."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,20 +243,26 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
             num_samples=self.num_examples(dataloader) if has_length(dataloader) else 0,
         )
 
-    def scores(self, dataloader: DataLoader) -> dict[str, float]:
-        """The scores of a split, by their names without a prefix."""
+    def scores(self, dataloader: DataLoader, on_batch: Callable[[dict], None] | None = None) -> dict[str, float]:
+        """The scores of a split, by their names without a prefix; `on_batch` is called with each batch."""
         config = self.model.config
+
+        def add(inputs: dict[str, Any]) -> None:
+            if on_batch is not None:
+                on_batch(inputs)
+            self.on_evaluation_batch(inputs)
+
         confusion = evaluate_model(
             self.model_wrapped,
             dataloader,
             config.num_labels,
             self.accelerator,
-            self.on_evaluation_step,
+            add,
             ignore_index=self.ignore_index,
         )
         return segmentation_scores(confusion, [config.id2label[i] for i in range(config.num_labels)])
 
-    def on_evaluation_step(self, step: int) -> None:
+    def on_evaluation_batch(self, inputs: dict[str, Any]) -> None:
         """Moves the progress bar."""
         self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 

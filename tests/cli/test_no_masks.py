@@ -151,8 +151,11 @@ def test_evaluation_by_masks_or_by_a_judge(tmp_path):
     model = ["--model", "out", "--num_workers", 0]
     for arguments, told in (
         ([], "Mean IoU needs masks, and the evaluation data has none: .*'areas'.*--reward_funcs"),
-        (["--reward_funcs", "mean_iou"], "reward_funcs: mean_iou compare with masks"),
-        (["--reward_funcs", "judge:above", "--flip"], "window and flip have no effect on rewards"),
+        (
+            ["--reward_funcs", "mean_iou"],
+            r"Built-in rewards \(mean_iou\) need masks, and the evaluation data has none",
+        ),
+        (["--reward_funcs", "judge:above", "--flip"], "leave out window and flip"),
         (["--reward_weights", 1], "no effect without reward_funcs"),
     ):
         with pytest.raises(SystemExit, match=told):
@@ -163,10 +166,19 @@ def test_evaluation_by_masks_or_by_a_judge(tmp_path):
         (tmp_path / "images" / "val" / f"{name}.png").write_bytes(encoded(picture())["bytes"])
     (tmp_path / "masks" / "val" / "a.png").write_bytes(encoded(p_mode(ids((0, 1))))["bytes"])
     data = ["--dataset_name", "images,masks"]
-    with pytest.raises(SystemExit, match=r"\['above'\] judge data without masks, and this data has masks"):
-        run(evaluate.main, *model, *data, "--reward_funcs", "judge:above")
-    run(evaluate.main, *model, *data, "--reward_funcs", "judge:above", "--mask_column", "none")
-    run(evaluate.main, *model, *data, "--output_file", "scores.json")
+    run(evaluate.main, *model, *data, "--reward_funcs", "judge:darkness", "--mask_column", "none",
+        "--output_file", "judged.json")  # fmt: skip
+    alone = json.loads(Path("judged.json").read_text())["scores"]
+    run(
+        evaluate.main,
+        *model,
+        *data,
+        "--output_file",
+        "scores.json",
+        "--reward_funcs",
+        "judge:darkness",
+        "pixel_accuracy",
+    )
     scores = json.loads(Path("scores.json").read_text())["scores"]
     trained, processor = (
         AutoModelForSemanticSegmentation.from_pretrained("out"),
@@ -175,6 +187,7 @@ def test_evaluation_by_masks_or_by_a_judge(tmp_path):
     [prediction] = predict_maps(trained.eval(), process_image(processor, picture())[None], [(6, 8)])
     accuracy = (prediction == torch.from_numpy(ids((0, 1))).long()).float().mean()
     assert scores["overall_accuracy"] == pytest.approx(accuracy.item())  # of the row that has a mask
+    assert scores["reward/darkness"] == alone["reward"] and 0 <= scores["reward/pixel_accuracy"] <= 1
 
 
 def test_training_stops_early(tmp_path):
