@@ -28,6 +28,7 @@ from ..evaluation import RewardScores, evaluate_model, segmentation_scores
 from ..reporting.report import score_table
 from ..rewards import RewardContext, WeightedRewards
 from ..training import ignore_index_of, load_trained_model
+from ..training.rss_trainer import with_urls
 from ..training.trainer_data import lacks_masks, name_views, need_masks, require_masks
 from .arguments import DataArguments, parse_args
 from .checks import check_window, check_writable
@@ -43,7 +44,7 @@ class EvaluateArguments:
     model: str = field(metadata={"help": "Hub id or folder of a segmentation model with its image processor."})
     reward_funcs: list[str] | None = field(
         default=None,
-        metadata={"help": "Reward names or paths package.module:function; without masks they alone judge."},
+        metadata={"help": "Rewards to score by too, module:function; without masks, by these alone."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
     output_file: str | None = field(default=None, metadata={"help": "JSON file for the scores, IoU in [0, 1]."})
@@ -87,7 +88,7 @@ def evaluate(argv: list[str] | None) -> None:
     if args.output_file is not None:
         check_output_file(Path(args.output_file))
     sys.path.append(os.getcwd())  # where a user's own rewards are
-    rewards = WeightedRewards(args.reward_funcs, args.reward_weights) if args.reward_funcs else None
+    rewards = WeightedRewards(with_urls(args.reward_funcs), args.reward_weights) if args.reward_funcs else None
     model, processor = load_trained_model(args.model, args.model_revision, args.trust_remote_code)
     class_names, ignore_index = choose_class_names(args.model, model.config, data_args), ignore_index_of(model)
 

@@ -36,6 +36,7 @@ from ..training import (
 )
 from ..training.checkpoints import find_checkpoint as newest_checkpoint
 from ..training.model_loading import find_model
+from ..training.rss_trainer import with_urls
 from ..training.trainer_data import lacks_masks, name_views
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
 from .checks import (
@@ -92,11 +93,13 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         splits = {"train": data.train, "validation": data.validation}
         check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
     check_image_size(model, augmentation.image_size)
+    reward_funcs = [*args.reward_funcs, *(args.eval_reward_funcs or [])]
+    views = model_args.objective == "reward" and name_views(map(get_reward, with_urls(reward_funcs)))
     options = {
         "ignore_index": ignore_index_of(model),
         "palette": data.mask_palette,
         "num_classes": len(data.class_names),
-        "views": model_args.objective == "reward"
+        "views": views,
         and name_views(map(get_reward, [*args.reward_funcs, *(args.eval_reward_funcs or [])])),
     }
     trainer = trainer_class(

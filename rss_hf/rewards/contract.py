@@ -158,6 +158,8 @@ def arguments_of(
             f"{sorted(set(batch._columns) - {'pixel_values'})}."
         )
     maps = upsample_actions(actions, batch.size).flatten(0, 1)
+    if context.to_images is None and not names.get("images"):
+        del makers["images"]
     return maps, {n: makers[n]() for n in names if n in makers}
 
 

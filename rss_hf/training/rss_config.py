@@ -26,6 +26,11 @@ class RSSConfig(SegmentationConfig):
         reward_timeout (`float`, *optional*):
             Seconds that a call of a reward may take before the run ends with an error. Without it a reward may hang
             for ever; the log says so after 30 seconds and each minute then.
+        max_reward_calls (`int`, *optional*):
+            Ends training, as `max_steps` does, before a draw that could exceed it. Counted are the maps that are
+            scored, or, with a [`~rss_hf.judges.Judge`], those that judges are asked about.
+        feedback_dir (`str`, *optional*, defaults to `feedback` in `output_dir`):
+            Folder that keeps the answers of judges. Runs that share it ask about no map twice.
         num_samples (`int`, *optional*, defaults to 128):
             K, action maps drawn and scored for each image and step.
         strides (`list[int]`, *optional*, defaults to `[4]`):
@@ -70,6 +75,10 @@ class RSSConfig(SegmentationConfig):
     reward_timeout: float | None = field(
         default=None, metadata={"help": "Seconds that a reward may take before the run ends with an error."}
     )
+    max_reward_calls: int | None = field(default=None, metadata={"help": "Maps to have scored at most."})
+    feedback_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the judges' answers. If not given: feedback in output_dir."}
+    )
     num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
     strides: list[int] = field(
         default_factory=lambda: [4], metadata={"help": "PSR: strides of the action grid in pixels, coarse to fine."}
@@ -101,6 +110,8 @@ class RSSConfig(SegmentationConfig):
         ProgressiveStrides(self.strides, self.stride_warmup)
         if self.reward_timeout is not None and self.reward_timeout <= 0:
             raise ValueError(f"reward_timeout must be seconds, above 0; got {self.reward_timeout}.")
+        if self.max_reward_calls is not None and self.max_reward_calls < 1:
+            raise ValueError(f"max_reward_calls must be at least 1, got {self.max_reward_calls}.")
         if self.entropy_coef < 0:
             raise ValueError(f"entropy_coef must be at least 0, got {self.entropy_coef}.")
         if self.beta < 0:

@@ -12,19 +12,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
-from transformers.trainer_utils import has_length
+from transformers import TrainerState
+from transformers.trainer_utils import TrainOutput, has_length
 
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from ..data import to_images
 from ..evaluation import RewardScores, evaluate_rewards, has_labels
+from ..judges import RemoteReward
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
 from ..rewards import RewardBatch, RewardContext, WeightedRewards
 from .loss import kl_divergence, policy_gradient_loss
+from .reward_budget import RewardCalls, ShowCalls
 from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
-from .running_metrics import RewardCalls, RunningMetrics
+from .running_metrics import RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
 from .trainer_data import lacks_masks, name_views, need_masks, require_masks
+from .trial import try_rewards
 
 
 MAX_UNANSWERED = 10  # draws in a row without any answer, after which a run ends
@@ -75,10 +79,14 @@ class RSSTrainer(SegmentationTrainer):
         self.reward_funcs, self.eval_reward_funcs = reward_funcs, eval_reward_funcs  # which `read_rows` asks for
         super().__init__(model, args, **kwargs)
         args = self.args
+        judging = [*self.rewards.rewards, *self.evaluation_rewards().rewards]
+        folder = Path(args.feedback_dir or Path(args.output_dir, "feedback"))
+        self.calls = RewardCalls(judging, self.accelerator, args.max_reward_calls, folder)
+        self.add_callback(ShowCalls(self.calls, self.callback_handler.callbacks))
         self.strides = ProgressiveStrides(args.strides, args.stride_warmup)
         self.noise = SeededNoise(args.seed, self.accelerator)
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)
-        self.metrics, self.calls = RunningMetrics(), RewardCalls()
+        self.metrics = RunningMetrics()
         self.ref_model = copy.deepcopy(self.model).eval().requires_grad_(False) if args.beta else None
         context = EstimatorContext(
             reward_weights=dict(zip(self.rewards.names, self.rewards.weights, strict=True)),
@@ -98,9 +106,9 @@ class RSSTrainer(SegmentationTrainer):
         if not isinstance(args, RSSConfig):
             raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
         reward_funcs = args.reward_funcs if self.reward_funcs is None else self.reward_funcs
-        self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
-        if self.eval_reward_funcs is None:
-            self.eval_reward_funcs = args.eval_reward_funcs
+        self.rewards = WeightedRewards(with_urls(reward_funcs), args.reward_weights, args.reward_timeout)
+        for_evaluation = args.eval_reward_funcs if self.eval_reward_funcs is None else self.eval_reward_funcs
+        self.eval_reward_funcs = with_urls(for_evaluation)
         super().read_rows()
 
     def needs_views(self) -> bool:
@@ -143,7 +151,42 @@ class RSSTrainer(SegmentationTrainer):
                     "taken on them, and a checkpoint is kept: mend the judge and resume."
                 )
             )
+        will_draw = self.rollouts.first_step(self.state.global_step + 1) == self.state.global_step + 1
+        if will_draw and self.accelerator.sync_gradients and not self.calls.affords(self.maps_a_draw()):
+            logger.warning(
+                f"{self.calls.total} of max_reward_calls={self.args.max_reward_calls} are made: training ends."
+            )
+            self.control.should_training_stop = True
+            self.control.should_save = self.args.save_strategy != "no"
         return loss
+
+    def maps_a_draw(self) -> int:
+        """Maps that one draw has scored, on all processes."""
+        return self.args.num_samples * self.get_total_train_batch_size(self.args)
+
+    def is_finished(self, checkpoint: str, state: TrainerState) -> bool:
+        self.load_state(checkpoint)
+        return super().is_finished(checkpoint, state) or not self.calls.affords(self.maps_a_draw())
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As [`SegmentationTrainer`]'s. Each reward is tried on two images first."""
+        if not self.calls.affords(self.maps_a_draw()):
+            raise ValueError(
+                f"max_reward_calls={self.args.max_reward_calls} is less than the {self.maps_a_draw()} maps of a draw: "
+                "raise it, or lower num_samples or per_device_train_batch_size."
+            )
+        if self.train_dataset is not None:
+            try_rewards(
+                self.rewards,
+                self.train_dataset,
+                self.data_collator,
+                stride=self.args.strides[0],
+                num_classes=self.model.config.num_labels,
+                ignore_index=self.ignore_index,
+                device=self.args.device,
+                context=self.reward_context(),
+            )
+        return super().train(*args, **kwargs)
 
     @torch.no_grad()
     def roll_out(self, policy: PixelPolicy, batch: RewardBatch) -> Rollout:
@@ -158,7 +201,7 @@ class RSSTrainer(SegmentationTrainer):
             weights = self.estimator.weights(policy, actions, total, columns, progress)
             # A judge outside the device was waited for already; built-in rewards are not waited for.
             has_answers = self.rewards.are_built_in or self._any_process(bool((~total.isnan()).any()))
-        self.calls.total += len(noise) * len(policy.log_probs) * self.args.world_size
+        self.calls.add(len(noise) * len(policy.log_probs))
         self.metrics.log_rewards(rewards, total)
         self.metrics.log("grid", total.new_full((), policy.num_sites))
         self.metrics.log("stride", total.new_full((), self.strides.stride(progress.fraction)))
@@ -221,6 +264,8 @@ class RSSTrainer(SegmentationTrainer):
         else:
             model, *rest = of_rewards
             scores = evaluate_rewards(model, dataloader, *rest, self.on_evaluation_batch, **settings)
+        if self.calls.judges:
+            self.calls.add(0)
         gap = scores["sampled_reward"] - scores["reward"]
         if gap > 0 and self.progress(self.state.global_step).fraction >= 0.5 and self.is_world_process_zero():
             logger.warning(
@@ -245,8 +290,8 @@ class RSSTrainer(SegmentationTrainer):
     @torch.no_grad()
     def judge(self, maps: torch.Tensor, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
         """
-        The rewards of evaluation of maps (N, H, W) int64, one of each image of a batch, by name, and as `reward` their weighted sum:
-        (N, 1, 1) or (N, H, W) float32, NaN where none applies.
+        What maps (N, H, W) int64, one of each image of a batch, earn by the rewards of evaluation, by name, and as
+        `reward` the weighted sum: (N, 1, 1) or (N, H, W) float32, NaN where none applies.
         """
         batch = RewardBatch(self._prepare_inputs(inputs), self.ignore_index)
         judges = self.evaluation_rewards()
@@ -317,3 +362,11 @@ class RSSTrainer(SegmentationTrainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         chunk_size = self.get_total_train_batch_size(self.args)
         return RepeatSampler(len(rows), chunk_size, self.args.num_iterations, seed)
+
+
+def with_urls(reward_funcs: Any) -> Any:
+    """The same rewards, each that is a URL as the judge behind it."""
+    if isinstance(reward_funcs, list | tuple):
+        return [with_urls(reward) for reward in reward_funcs]
+    is_url = isinstance(reward_funcs, str) and reward_funcs.startswith(("http://", "https://"))
+    return RemoteReward(reward_funcs) if is_url else reward_funcs

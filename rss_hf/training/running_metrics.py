@@ -51,24 +51,6 @@ class RunningMetrics:
         return {name: total / count if count else math.nan for name, total, count in totals}
 
 
-class RewardCalls:
-    """
-    Attributes:
-        total (`int`): maps that were scored on all processes since the run began, before it was resumed too.
-    """
-
-    def __init__(self):
-        self.total = 0
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint keeps."""
-        return {"total": torch.tensor(self.total)}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Goes on from there; from an empty one, at 0."""
-        self.total = int(state["total"]) if state else 0
-
-
 def sample_std(by_sample: torch.Tensor) -> torch.Tensor:
     """Standard deviation (B,) over the K samples of (K, B); NaN, without torch's warning, where K is 1."""
     return by_sample.std(0) if len(by_sample) > 1 else torch.full_like(by_sample[0], torch.nan)
