@@ -100,7 +100,6 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         "palette": data.mask_palette,
         "num_classes": len(data.class_names),
         "views": views,
-        and name_views(map(get_reward, [*args.reward_funcs, *(args.eval_reward_funcs or [])])),
     }
     trainer = trainer_class(
         model=model,

@@ -122,7 +122,7 @@ REFUSED = {
     "": r"Built-in rewards \(batch_log_iou\) need masks, and the training data has none: images are in \['image'\], "
     r"other columns are \['areas', 'label'\]. Give rewards that need none as reward_funcs",
     "--objective cross_entropy": "Cross-entropy needs masks, and the training data has none: .*'areas'.*--objective",
-    f"{OWN} --metric_for_best_model iou_red": "metric_for_best_model='iou_red' is none of the metrics: reward, rew",
+    f"{OWN} --metric_for_best_model iou_red": "metric_for_best_model='iou_red' is none of the metrics: reward, ",
     f"{OWN} --mask_column label": "'label' of 'photos' holds .*not images.*'none'",
     f"{OWN} --whole_images true --scale_range 1 2": "has no effect on whole_images",
     f"{OWN} --early_stopping_patience 0": "must be at least 1, got 0",

@@ -40,10 +40,14 @@ def test_a_run_leaves_a_sheet_curves_and_a_table(new_policy, tmp_path, columns):
     if "mask" in columns:
         labels = {label for row in data.validation.select([0, 1]) for label in np.unique(row["mask"])}
         assert width == 9 * 120 and {voc_palette()[label] for label in labels} <= colours
-        assert table[-1].split() == ["overall", f"{100 * metrics['eval_overall_accuracy']:.2f}"]
+        overall = table.index("")
+        assert table[overall - 1].split() == ["overall", f"{100 * metrics['eval_overall_accuracy']:.2f}"]
+        rewards = table[overall + 2 :]
     else:
         assert width == 9 * 120
-        assert [line.split()[-1] for line in table[1:]] == [f"{metrics['eval_reward']:.4f}"] * 2
+        rewards = table[1:]
+    measured = [f"{metrics['eval_reward']:.4f}", f"{metrics['eval_sampled_reward']:.4f}"]
+    assert [line.split()[-2:] for line in rewards] == [measured] * 2
     assert colours_of(curves)[0] == 7 * 120
 
 

@@ -192,11 +192,11 @@ def test_a_folder_of_images_goes_to_the_trainer_as_it_is(settings, encoder, tmp_
         )
     assert caplog.text.count("no masks: training by reward alone") == 1
     trainer.train()
-    pixel_values, given, others = seen[0]
+    pixel_values, given, others = seen[1]  # the first call is a trial
     assert pixel_values.shape == (16, 3, 32, 32) and set(given) <= set(areas["train"]) and "valid" not in others
     seen.clear()
     metrics, model = trainer.evaluate(), trainer.model.eval()
-    [(pixel_values, given, _)] = seen
+    pixel_values, given, _ = seen[0]  # of the most probable maps, then of drawn ones
     maps = predict_maps(model, pixel_values, [(32, 32)] * 3)
     assert given == areas["validation"]
     expected = -sum(abs((m == 1).float().mean() - a) for m, a in zip(maps, given, strict=True)) / 3
@@ -220,14 +220,14 @@ def test_rewards_that_name_a_view_are_given_it(settings, rows):
         processing_class=processor,
     )
     trainer.train()
-    flipped, crop, valid = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    flipped, crop, valid = (torch.cat(parts) for parts in zip(*seen[1:], strict=True))  # after the trial
     assert flipped.shape == (32,) and crop.shape == (32, 4) and valid.shape == (32, 32, 32)
     example = trainer.train_dataset[0]
     assert set(example) == {"pixel_values", "labels", "valid", "crop", "flipped"}
     seen.clear()
     trainer.evaluate()
     flipped, crop, valid = (torch.cat(parts) for parts in zip(*seen, strict=True))
-    assert not flipped.any() and valid.all() and crop.tolist() == [[0, 0, 1, 1]] * 4
+    assert not flipped.any() and valid.all() and crop.tolist() == [[0, 0, 1, 1]] * (4 + 4 * 4)
 
 
 def test_what_rewards_name():
