@@ -54,7 +54,7 @@ def test_every_line_runs(folder, capsys, caplog):
         elif name != "push":  # which needs an account
             run(importlib.import_module(f"rss_hf.cli.{name.replace('-', '_')}").main, *words)
         printed[name] = capsys.readouterr().out
-    assert caplog.text.count("no masks: training by reward alone") == 1  # Python logs no information by itself
+    assert "no masks: training by reward alone" in caplog.text
     named = re.findall(r"^\| `([\w.]+)` \|", PAGE, flags=re.MULTILINE)
     assert len(named) == 4 and all((folder / "outputs" / "photos" / name).is_file() for name in named)
     assert "train: 16 rows, images of 64x64 (16)" in printed["check-data"]
