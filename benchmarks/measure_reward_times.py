@@ -23,7 +23,7 @@ def main():
 
 
 def seconds(name: str, num_maps: int, side: int) -> float:
-    """The median CPU time of three calls on references of blocks and maps in which a tenth of the pixels is another class."""
+    """The median CPU time of three calls on blocks and maps in which a tenth of the pixels differs."""
     generator = torch.Generator().manual_seed(0)
     blocks = torch.randint(5, (num_maps, side // 8, side // 8), generator=generator)
     references = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)

@@ -26,6 +26,7 @@ from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
 from .running_metrics import RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
+from .trainer_data import lacks_masks, name_views, need_masks, require_masks
 from .trial import try_rewards
 
 
@@ -74,13 +75,14 @@ class RSSTrainer(SegmentationTrainer):
         eval_reward_funcs: str | Callable | list[str | Callable] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(model, args, **kwargs)
-        args = self.args
+        args = self.default_args(model) if args is None else args
         if not isinstance(args, RSSConfig):
             raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
         reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
         self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
         self.eval_reward_funcs = args.eval_reward_funcs if eval_reward_funcs is None else eval_reward_funcs
+        super().__init__(model, args, **kwargs)
+        args = self.args
         judging = [*self.rewards.rewards, *self.evaluation_rewards().rewards]
         folder = Path(args.feedback_dir or Path(args.output_dir, "feedback"))
         self.calls = RewardCalls(judging, self.accelerator, args.max_reward_calls, folder)
@@ -101,6 +103,21 @@ class RSSTrainer(SegmentationTrainer):
         self.estimator = ESTIMATORS[args.advantage_estimator](args.estimator_config(), context)
         if args.metric_for_best_model == "mean_iou" and self.eval_dataset is not None:
             args.metric_for_best_model = "mean_iou" if has_labels(self.eval_dataset) else "reward"
+
+    def needs_views(self) -> bool:
+        return name_views([*self.rewards.rewards, *self.evaluation_rewards().rewards])
+
+    def check_masks(self) -> None:
+        """Raises a ValueError where a built-in reward compares with masks and no row of a data set has one."""
+        remedy = "Give rewards that need none as {}, your own as module:function"
+        for rewards, data, option in (
+            (self.rewards, {"training": self.train_dataset}, "reward_funcs"),
+            (self.evaluation_rewards(), self.evaluation_sets(), "eval_reward_funcs"),
+        ):
+            if names := need_masks(rewards.rewards):
+                require_masks(data, f"Built-in rewards ({', '.join(names)}) need", remedy.format(option))
+        if lacks_masks(self.train_dataset) and self.is_world_process_zero():
+            logger.info("no masks: training by reward alone")
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """From a batch to a loss of shape (): the whole way of the data."""
@@ -262,6 +279,17 @@ class RSSTrainer(SegmentationTrainer):
         if self.eval_reward_funcs is not None:
             return WeightedRewards(self.eval_reward_funcs, None, self.args.reward_timeout)
         return WeightedRewards(self.rewards.rewards, self.args.reward_weights, self.args.reward_timeout)
+
+    @torch.no_grad()
+    def judge(self, maps: torch.Tensor, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """
+        What maps (N, H, W) int64, one of each image of a batch, earn by the rewards of evaluation, by name, and as
+        `reward` the weighted sum: (N, 1, 1) or (N, H, W) float32, NaN where none applies.
+        """
+        batch = RewardBatch(self._prepare_inputs(inputs), self.ignore_index)
+        judges = self.evaluation_rewards()
+        rewards = judges(maps[None], batch, self.model.config.num_labels, self.reward_context())
+        return {name: values[0] for name, values in (rewards | {"reward": judges.total(rewards)}).items()}
 
     def refuse_without_effect(self, args: RSSConfig, model: Any, kwargs: dict[str, Any]) -> None:
         super().refuse_without_effect(args, model, kwargs)
