@@ -10,7 +10,7 @@ import sys
 
 COMMANDS = {
     "train": "Train a segmentation network from rewards, or from labels for comparison.",
-    "evaluate": "Score a model on a data set: mean IoU, and every class's.",
+    "evaluate": "Score a model on a data set: mean IoU, and every class's; without masks by reward.",
     "check-data": "Read all images and masks of a data set: what there is, and every fault.",
     "predict": "Segment an image, or a folder of images.",
     "push": "Push a trained model, its card and its code to the Hub.",

@@ -38,7 +38,9 @@ class DataArguments:
     train_split: str | None = field(default=None, metadata={"help": "If not given: train or training."})
     eval_split: str | None = field(default=None, metadata={"help": "If not given: validation, val or test."})
     image_column: str | None = field(default=None, metadata={"help": "If not given: image, pixel_values or img."})
-    mask_column: str | None = field(default=None, metadata={"help": "If not given: mask, annotation, label, ..."})
+    mask_column: str | None = field(
+        default=None, metadata={"help": "If not given: mask, annotation, label, ... none: there are no masks."}
+    )
     class_names: list[str] | None = field(
         default=None, metadata={"help": "By class id, where the data set does not say."}
     )
@@ -100,6 +102,10 @@ class AugmentationArguments:
         default_factory=lambda: list(SCALE_RANGE), metadata={"help": "Random scale of training images, from and to."}
     )
     photometric_distortion: bool = field(default=True, metadata={"help": "Vary brightness, contrast and colour."})
+    whole_images: bool | None = field(
+        default=None,
+        metadata={"help": "Resize whole images: no scale, crop, flip. If not given: where there are no masks."},
+    )
 
     def __post_init__(self):
         if len(self.image_size) not in (1, 2) or not all(1 <= side <= MAX_SIDE for side in self.image_size):
@@ -114,6 +120,26 @@ class AugmentationArguments:
             raise ValueError(
                 f"scale_range={self.scale_range} must be two numbers from {low} to {high}, the smaller one first."
             )
+        if self.whole_images and tuple(self.scale_range) != SCALE_RANGE:
+            raise ValueError(
+                f"scale_range={self.scale_range} has no effect on whole_images: leave out one of the two."
+            )
+
+
+@dataclass
+class StoppingArguments:
+    """When training ends before its last step."""
+
+    _argument_group_name = "Stopping"
+
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={"help": "End after so many evaluations without a better metric_for_best_model."},
+    )
+
+    def __post_init__(self):
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}.")
 
 
 # What argparse takes for a value, not for an option. Its own pattern leaves out -1e-3.

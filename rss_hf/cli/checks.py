@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, Trainer
 from transformers.integrations import get_available_reporting_integrations
 
 from ..training import RSSConfig
+from .arguments import StoppingArguments
 
 
 def check_writable(option: str, folder: str | Path) -> None:
@@ -80,12 +81,31 @@ def check_optimizer(trainer: Trainer) -> None:
     trainer.optimizer = trainer.lr_scheduler = None
 
 
+def check_early_stopping(stopping: StoppingArguments, args: RSSConfig) -> None:
+    """Raises a `ValueError` where training is to stop by evaluations that there are not, or by no metric of them."""
+    patience = stopping.early_stopping_patience
+    if patience is None:
+        return
+    if args.eval_strategy == "no":
+        raise ValueError(f"early_stopping_patience={patience} counts evaluations: set eval_strategy, to steps say.")
+    if args.metric_for_best_model is None:
+        raise ValueError(
+            f"early_stopping_patience={patience} needs to know what is to improve: set metric_for_best_model, to "
+            "mean_iou or reward say, or load_best_model_at_end to true."
+        )
+
+
 def check_metric(args: RSSConfig, class_names: Iterable[str], rewards: Iterable[str]) -> None:
-    """Raises a `ValueError` where evaluation does not give the metric that checkpoints are chosen by."""
+    """
+    Raises a `ValueError` where evaluation does not give the metric that checkpoints are chosen by: the scores of the
+    classes, of which there are none without masks, and the rewards.
+    """
     metric = args.metric_for_best_model
     if metric is None:
         return
-    names = ["mean_iou", "mean_accuracy", "overall_accuracy", "reward", *(f"reward/{name}" for name in rewards)]
-    names += [f"{kind}_{name}" for name in class_names for kind in ("iou", "accuracy")]
+    scores = [f"{kind}_{name}" for name in class_names for kind in ("iou", "accuracy")]
+    names = ["mean_iou", "mean_accuracy", "overall_accuracy"] if scores else []
+    names += ["reward", "sampled_reward", *(f"{k}/{name}" for k in ("reward", "sampled_reward") for name in rewards)]
+    names += scores
     if metric.removeprefix("eval_") not in names:
         raise ValueError(f"metric_for_best_model={metric!r} is none of the metrics: {', '.join(names)}.")

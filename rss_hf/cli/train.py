@@ -1,5 +1,5 @@
 """
-Trains a segmentation network from rewards, or from labels for comparison.
+Trains a segmentation network from rewards, with masks or without, or from labels for comparison.
 
     rss-hf train --dataset_name shapes --image_size 64 --output_dir outputs/shapes
     rss-hf train --config configs/shapes.yaml --recipe few_calls --max_train_samples 1000 --output_dir outputs/few
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import BaseImageProcessor, PreTrainedModel, set_seed
+from transformers import BaseImageProcessor, EarlyStoppingCallback, PreTrainedModel, set_seed
 
 from ..data import (
     SegmentationData,
@@ -25,6 +25,7 @@ from ..data import (
     training_examples,
 )
 from ..reporting.report import write_report
+from ..rewards import get_reward
 from ..training import (
     RSSConfig,
     RSSTrainer,
@@ -35,8 +36,17 @@ from ..training import (
 )
 from ..training.checkpoints import find_checkpoint as newest_checkpoint
 from ..training.model_loading import find_model
-from .arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
-from .checks import check_image_size, check_metric, check_optimizer, check_report_to, check_strides, check_writable
+from ..training.trainer_data import lacks_masks, name_views
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
+from .checks import (
+    check_early_stopping,
+    check_image_size,
+    check_metric,
+    check_optimizer,
+    check_report_to,
+    check_strides,
+    check_writable,
+)
 from .errors import one_line_errors, one_line_own_errors
 
 
@@ -53,8 +63,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationData, str | None]:
     """The trainer that a command line asks for, its data and the checkpoint to go on from, all checked."""
-    model_args, data_args, augmentation, args = parse_args(
-        ModelArguments, DataArguments, AugmentationArguments, RSSConfig, argv=argv, description=__doc__
+    model_args, data_args, augmentation, stopping, args = parse_args(
+        ModelArguments,
+        DataArguments,
+        AugmentationArguments,
+        StoppingArguments,
+        RSSConfig,
+        argv=argv,
+        description=__doc__,
     )
     sys.path.append(os.getcwd())  # where a user's own rewards are, for --reward_funcs module:function
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -62,6 +78,7 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
     trainer_class = RSSTrainer if model_args.objective == "reward" else SegmentationTrainer
     positions = trainer_class.needs_positions(args)
     check_together(model_args, data_args, augmentation, args, positions)
+    check_early_stopping(stopping, args)
     checkpoint = find_checkpoint(args)
     if args.should_save:
         check_writable("output_dir", args.output_dir)
@@ -75,22 +92,28 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         splits = {"train": data.train, "validation": data.validation}
         check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
     check_image_size(model, augmentation.image_size)
-    masks = {
+    reward_funcs = [*args.reward_funcs, *(args.eval_reward_funcs or [])]
+    views = model_args.objective == "reward" and name_views(map(get_reward, reward_funcs))
+    options = {
         "ignore_index": ignore_index_of(model),
         "palette": data.mask_palette,
         "num_classes": len(data.class_names),
+        "views": views,
     }
     trainer = trainer_class(
         model=model,
         args=args,
         train_dataset=training_examples(
-            data.train, processor, **vars(augmentation), seed=args.seed, positions=positions, **masks
+            data.train, processor, **vars(augmentation), seed=args.seed, positions=positions, **options
         ),
-        eval_dataset=evaluation_examples(data.validation, processor, **masks),
+        eval_dataset=evaluation_examples(data.validation, processor, **options),
         processing_class=processor,
         data_source=data.source,
     )
-    check_metric(args, data.class_names, trainer.rewards.names if isinstance(trainer, RSSTrainer) else [])
+    if stopping.early_stopping_patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(stopping.early_stopping_patience))
+    rewards = trainer.evaluation_rewards().names if isinstance(trainer, RSSTrainer) else []
+    check_metric(args, [] if lacks_masks(trainer.eval_dataset) else data.class_names, rewards)
     check_optimizer(trainer)
     return trainer, data, checkpoint
 

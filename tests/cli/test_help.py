@@ -34,8 +34,8 @@ def test_own_options_come_before_the_trainers_with_their_defaults(capsys):
     text = printed(capsys, train, "--help")
     lines = [line for line in text.splitlines() if line.startswith("  --")]
     names = [line.split()[0].removeprefix("--") for line in lines]
-    groups = [line for line in text.splitlines() if line[:1].isalpha()][-5:]
-    assert groups == ["Model", "Data", "Augmentation", "Rewards and policy gradient", "Training"]
+    groups = [line for line in text.splitlines() if line[:1].isalpha()][-6:]
+    assert groups == ["Model", "Data", "Augmentation", "Stopping", "Rewards and policy gradient", "Training"]
     own = [
         name
         for config in (RSSConfig, SegmentationConfig)
