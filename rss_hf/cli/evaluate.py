@@ -28,7 +28,6 @@ from ..evaluation import RewardScores, evaluate_model, segmentation_scores
 from ..reporting.report import score_table
 from ..rewards import RewardContext, WeightedRewards
 from ..training import ignore_index_of, load_trained_model
-from ..training.rss_trainer import with_urls
 from ..training.trainer_data import lacks_masks, name_views, need_masks, require_masks
 from .arguments import DataArguments, parse_args
 from .checks import check_window, check_writable
@@ -88,7 +87,7 @@ def evaluate(argv: list[str] | None) -> None:
     if args.output_file is not None:
         check_output_file(Path(args.output_file))
     sys.path.append(os.getcwd())  # where a user's own rewards are
-    rewards = WeightedRewards(with_urls(args.reward_funcs), args.reward_weights) if args.reward_funcs else None
+    rewards = WeightedRewards(args.reward_funcs, args.reward_weights) if args.reward_funcs else None
     model, processor = load_trained_model(args.model, args.model_revision, args.trust_remote_code)
     class_names, ignore_index = choose_class_names(args.model, model.config, data_args), ignore_index_of(model)
 

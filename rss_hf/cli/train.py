@@ -36,7 +36,6 @@ from ..training import (
 )
 from ..training.checkpoints import find_checkpoint as newest_checkpoint
 from ..training.model_loading import find_model
-from ..training.rss_trainer import with_urls
 from ..training.trainer_data import lacks_masks, name_views
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
 from .checks import (
@@ -94,7 +93,7 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
     check_image_size(model, augmentation.image_size)
     reward_funcs = [*args.reward_funcs, *(args.eval_reward_funcs or [])]
-    views = model_args.objective == "reward" and name_views(map(get_reward, with_urls(reward_funcs)))
+    views = model_args.objective == "reward" and name_views(map(get_reward, reward_funcs))
     options = {
         "ignore_index": ignore_index_of(model),
         "palette": data.mask_palette,

@@ -76,7 +76,7 @@ def open_row(
     if is_missing(row["mask"]):
         return image, np.full((image.height, image.width), IGNORE_INDEX, np.uint8)
     where = file_name(where, row["mask"])
-    mask = _turn_with_image(open_mask(row["mask"], where), stored, image.size, where)
+    mask = turn_with_image(open_mask(row["mask"], where), stored, image.size, where)
     indices = mask_to_indices(mask, palette, where)
     reduced = reduce_ids(indices) if reduce_labels else indices
     if num_classes is not None and ((reduced >= num_classes) & (reduced != IGNORE_INDEX)).any():
@@ -106,10 +106,21 @@ def open_mask(value: dict | PIL.Image.Image | None, where: str) -> PIL.Image.Ima
         return PIL.ImageOps.exif_transpose(mask)
 
 
-def _turn_with_image(
+def turn_with_image(
     mask: PIL.Image.Image, image: PIL.Image.Image, size: tuple[int, int], where: str
 ) -> PIL.Image.Image:
-    """The mask in the orientation of the upright image, whose `size` is (W, H); `image` is as it is stored."""
+    """
+    The mask in the orientation of the upright image.
+
+    Args:
+        mask (`PIL.Image.Image`): of the size of the upright image, or of that in which it is stored.
+        image (`PIL.Image.Image`): as it is stored.
+        size (`tuple[int, int]`): (W, H) of the upright image.
+        where (`str`): what the error calls the two.
+
+    Raises:
+        `ValueError`: a mask of another size.
+    """
     if mask.size == size:
         return mask
     if mask.size == image.size:

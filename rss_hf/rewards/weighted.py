@@ -10,12 +10,16 @@ from typing import Any
 
 import torch
 
+from ..judges import RemoteReward, class_areas, class_tags
 from .answers import LARGEST_REWARD
 from .batch_iou import DecayedCounts, batch_log_iou, running_log_iou
+from .boundary import boundary_f1
 from .calls import call_rewards, reward_name
 from .confusion import ConfusionCounts, ConfusionReward
 from .contract import RewardBatch, RewardContext, histogram_of, requested
+from .objects import class_area, object_count
 from .segmentation import dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
+from .skeleton import cl_dice
 
 
 REWARDS = {
@@ -29,13 +33,20 @@ REWARDS = {
         mean_accuracy,
         pixel_accuracy,
         pixel_match,
+        boundary_f1,
+        cl_dice,
+        object_count,
+        class_area,
+        class_tags,
+        class_areas,
     )
 }
 
 
 def get_reward(reward: str | Callable) -> Callable:
     """
-    A reward from its name (`"mean_iou"`), from a dotted path (`"package.module:function"`), or itself.
+    A reward from its name (`"mean_iou"`), from a dotted path (`"package.module:function"`), from the URL of its server
+    ([`~rss_hf.judges.RemoteReward`]), or itself.
 
     Raises:
         ValueError: if no built-in reward has the name, nothing callable is at the path, or it takes other arguments.
@@ -63,7 +74,9 @@ def get_reward(reward: str | Callable) -> Callable:
 
 
 def find_reward(name: str) -> Any:
-    """What is at a name of [`REWARDS`] or at a dotted path; a ValueError says why nothing is."""
+    """What is at a name of [`REWARDS`], at a dotted path or behind a URL; a ValueError says why nothing is."""
+    if name.startswith(("http://", "https://")):
+        return RemoteReward(name)
     if ":" not in name:
         if name not in REWARDS:
             raise ValueError(f"No reward named {name!r}. Use one of {sorted(REWARDS)} or 'package.module:function'.")

@@ -18,7 +18,6 @@ from transformers.trainer_utils import TrainOutput, has_length
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from ..data import to_images
 from ..evaluation import RewardScores, evaluate_rewards, has_labels
-from ..judges import RemoteReward
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
 from ..rewards import RewardBatch, RewardContext, WeightedRewards
 from .loss import kl_divergence, policy_gradient_loss
@@ -76,7 +75,12 @@ class RSSTrainer(SegmentationTrainer):
         eval_reward_funcs: str | Callable | list[str | Callable] | None = None,
         **kwargs: Any,
     ):
-        self.reward_funcs, self.eval_reward_funcs = reward_funcs, eval_reward_funcs  # which `read_rows` asks for
+        args = self.default_args(model) if args is None else args
+        if not isinstance(args, RSSConfig):
+            raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
+        reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
+        self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
+        self.eval_reward_funcs = args.eval_reward_funcs if eval_reward_funcs is None else eval_reward_funcs
         super().__init__(model, args, **kwargs)
         args = self.args
         judging = [*self.rewards.rewards, *self.evaluation_rewards().rewards]
@@ -99,17 +103,6 @@ class RSSTrainer(SegmentationTrainer):
         self.estimator = ESTIMATORS[args.advantage_estimator](args.estimator_config(), context)
         if args.metric_for_best_model == "mean_iou" and self.eval_dataset is not None:
             args.metric_for_best_model = "mean_iou" if has_labels(self.eval_dataset) else "reward"
-
-    def read_rows(self) -> None:
-        """As [`SegmentationTrainer`]'s, once the rewards are known, which say what examples are to have."""
-        args = self.args
-        if not isinstance(args, RSSConfig):
-            raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
-        reward_funcs = args.reward_funcs if self.reward_funcs is None else self.reward_funcs
-        self.rewards = WeightedRewards(with_urls(reward_funcs), args.reward_weights, args.reward_timeout)
-        for_evaluation = args.eval_reward_funcs if self.eval_reward_funcs is None else self.eval_reward_funcs
-        self.eval_reward_funcs = with_urls(for_evaluation)
-        super().read_rows()
 
     def needs_views(self) -> bool:
         return name_views([*self.rewards.rewards, *self.evaluation_rewards().rewards])
@@ -362,11 +355,3 @@ class RSSTrainer(SegmentationTrainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         chunk_size = self.get_total_train_batch_size(self.args)
         return RepeatSampler(len(rows), chunk_size, self.args.num_iterations, seed)
-
-
-def with_urls(reward_funcs: Any) -> Any:
-    """The same rewards, each that is a URL as the judge behind it."""
-    if isinstance(reward_funcs, list | tuple):
-        return [with_urls(reward) for reward in reward_funcs]
-    is_url = isinstance(reward_funcs, str) and reward_funcs.startswith(("http://", "https://"))
-    return RemoteReward(reward_funcs) if is_url else reward_funcs

@@ -97,9 +97,7 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
     ):
         self.palette, self.data_source = palette, data_source
         self.has_checked_batch = False
-        if args is None:
-            name = Path(model).name if isinstance(model, str) else "trainer"
-            args = self.config_class(f"{name}-trained")
+        args = self.default_args(model) if args is None else args
         if not isinstance(args, SegmentationConfig):
             raise TypeError(f"args must be a SegmentationConfig or an RSSConfig, got a {type(args).__name__}.")
         for dataset in (train_dataset, *as_list(eval_dataset)):
@@ -127,6 +125,11 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
                 find_encoder(self.model).requires_grad_(False)
         self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
         self.add_callback(EpochCallback)
+
+    @classmethod
+    def default_args(cls, model: Any) -> SegmentationConfig:
+        """The settings where none are given: an output folder named after the model."""
+        return cls.config_class(f"{Path(model).name if isinstance(model, str) else 'trainer'}-trained")
 
     def refuse_without_effect(self, args: SegmentationConfig, model: Any, kwargs: dict[str, Any]) -> None:
         """Raises a ValueError for arguments of the Trainer that this one would ignore."""

@@ -143,6 +143,13 @@ def test_voc_ids_and_shapes_have_names(tmp_path, monkeypatch):
     assert asked == {"path": "nateraw/pascal-voc-2012", "name": "seg", "revision": "v1", "streaming": False}
     assert data.source == DataSource("nateraw/pascal-voc-2012", True, "seg", "commit of v1", "train", "val")
 
+    def no_answer(api, name, revision, timeout):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("rss_hf.data.hub.HfApi.dataset_info", no_answer)  # the rows may be in the cache
+    data = load_segmentation_dataset("nateraw/pascal-voc-2012", revision="v1")
+    assert data.source == DataSource("nateraw/pascal-voc-2012", True, None, "v1", "train", "val")
+
     monkeypatch.setattr("rss_hf.data.hub.load_shapes", lambda size, num_classes: {"train": one["train"]} | one)
     data = load_segmentation_dataset("shapes", streaming=True)
     assert data.class_names == SHAPE_NAMES[:5]

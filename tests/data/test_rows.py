@@ -46,6 +46,19 @@ def test_masks_of_every_mode_turn_with_the_image(mode):
     np.testing.assert_array_equal(open_row(row, "row 0")[1], TURNS[6](stored))
 
 
+@pytest.mark.parametrize("mode", ["P", "L", "I;16"])
+def test_plain_tiff_masks_turn_as_their_tag_says(mode, tmp_path):
+    stored = ids(range(5))
+    mask = (
+        p_mode(stored) if mode == "P" else PIL.Image.fromarray(stored.astype(np.uint16 if mode != "L" else np.uint8))
+    )
+    assert mask.mode == mode
+    mask.save(tmp_path / "mask.tif", exif=orientation(6))
+    row = {"image": encoded(picture(), exif=orientation(6))}
+    row["mask"] = {"bytes": None, "path": str(tmp_path / "mask.tif")}
+    np.testing.assert_array_equal(open_row(row, "row 0")[1], TURNS[6](stored))
+
+
 def test_files_can_be_far_away():
     fsspec.filesystem("memory").pipe("/far/photo.png", encoded(picture(3))["bytes"])
     image, _ = open_row({"image": {"bytes": None, "path": "memory://far/photo.png"}}, "row 0")

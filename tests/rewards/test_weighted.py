@@ -139,6 +139,10 @@ def test_weights_that_are_no_weights_are_refused(weights, message):
         WeightedRewards(["dice"], weights)
 
 
+def test_a_function_of_c_that_does_not_say_what_it_takes_is_taken():
+    assert get_reward(max) is max
+
+
 def test_the_total_is_the_weighted_sum_of_what_applies():
     rewards = {
         "image": torch.tensor([1.0, torch.nan]).view(1, 2, 1, 1),

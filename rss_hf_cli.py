@@ -1,4 +1,7 @@
-"""The console script `rss-hf`: one command a module of this folder."""
+"""
+The console script `rss-hf`: one command a module of `rss_hf.cli`. It stands outside the package, whose import takes
+seconds (torch, transformers), so that the list of commands comes at once.
+"""
 
 import difflib
 import importlib
@@ -30,7 +33,6 @@ def main(argv: list[str] | None = None) -> None:
         nearest = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         sys.exit(f"rss-hf has no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
-    # Imported here: torch and transformers take seconds.
     importlib.import_module(f"rss_hf.cli.{command.replace('-', '_')}").main(rest)
 
 
