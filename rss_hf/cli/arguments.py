@@ -142,6 +142,8 @@ class StoppingArguments:
             raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}.")
 
 
+NAMES_OF_TRL = {"num_generations": "num_samples", "epsilon": "advantage_estimator_kwargs"}
+
 # What argparse takes for a value, not for an option. Its own pattern leaves out -1e-3.
 NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$", re.IGNORECASE)
 
@@ -235,7 +237,8 @@ def refuse_unknown(names: list[str], known: list[str], place: str) -> None:
     """Raises a `ValueError` that names the first unknown name, the place and the nearest right name."""
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            same = [NAMES_OF_TRL[name]] if NAMES_OF_TRL.get(name) in known else []
+            nearest = same or difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else " See --help for the names."
             raise ValueError(f"{place}: unknown argument {name!r}.{hint}")
 

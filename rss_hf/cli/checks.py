@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, Trainer
 from transformers.integrations import get_available_reporting_integrations
 
+from ..data.checks import SplitContents
 from ..training import RSSConfig
 from .arguments import StoppingArguments
 
@@ -23,6 +24,18 @@ def check_writable(option: str, folder: str | Path) -> None:
         raise ValueError(
             f"--{option} {str(folder)!r} cannot be written to: {reason}. Choose another folder."
         ) from error
+
+
+def small_images(contents: list[SplitContents], image_size: list[int]) -> str | None:
+    """A sentence where no image has half of the sides that training takes, which costs time for nothing."""
+    sizes = [size for content in contents for size in content.sizes]  # (width, height)
+    if not sizes or any(2 * width > image_size[1] or 2 * height > image_size[0] for width, height in sizes):
+        return None
+    width, height = max(sizes)
+    return (
+        f"The images are small, up to {height}x{width} pixels, and the network is given {image_size[0]}x"
+        f"{image_size[1]}: --image_size {height} {width} takes a fraction of the time."
+    )
 
 
 def check_window(window: list[int] | None) -> None:

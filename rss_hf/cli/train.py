@@ -46,6 +46,7 @@ from .checks import (
     check_report_to,
     check_strides,
     check_writable,
+    small_images,
 )
 from .errors import one_line_errors, one_line_own_errors
 
@@ -90,7 +91,9 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
     model, processor = make_model(model_args, args, data.class_names, tuple(augmentation.image_size))
     with args.main_process_first(desc="checking the data"):
         splits = {"train": data.train, "validation": data.validation}
-        check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
+        contents = check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
+    if warning := small_images(contents, augmentation.image_size):
+        logger.warning("%s", warning)
     check_image_size(model, augmentation.image_size)
     reward_funcs = [*args.reward_funcs, *(args.eval_reward_funcs or [])]
     views = model_args.objective == "reward" and name_views(map(get_reward, reward_funcs))

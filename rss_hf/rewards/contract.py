@@ -154,7 +154,7 @@ def arguments_of(
         names = names | dict.fromkeys(given - names.keys(), False)
     if missing := sorted(n for n, is_required in names.items() if is_required and n not in makers):
         raise ValueError(
-            f"it asks for {missing}, which the data does not have; its columns are "
+            f"it asks for {missing}, which the data does not have; beside images and masks its columns are "
             f"{sorted(set(batch._columns) - {'pixel_values'})}."
         )
     maps = upsample_actions(actions, batch.size).flatten(0, 1)

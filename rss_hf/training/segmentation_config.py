@@ -77,6 +77,8 @@ class SegmentationConfig(TrainingArguments):
                 "alone. Leave it out: each process reads its own rows."
             )
         self.accelerator_config.dispatch_batches = False  # None would dispatch streams
+        if self.device.type == "cpu":  # torch warns at each epoch that there is nothing to pin for
+            self.dataloader_pin_memory = False
         if self.train_sampling_strategy == "group_by_length":
             raise ValueError("train_sampling_strategy='group_by_length' sorts texts by length; use 'random'.")
         for argument in fields(TrainingArguments):

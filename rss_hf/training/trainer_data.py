@@ -35,6 +35,11 @@ def as_list(dataset: Any) -> list[Any]:
 
 def check_dataset(dataset: Any) -> None:
     """Raises a ValueError for what holds data sets and is none, and for an empty one."""
+    if isinstance(dataset, str):
+        raise ValueError(
+            f"A data set is given by its name, {dataset!r}: load it, and give its rows. "
+            "rss_hf.data.load_segmentation_dataset loads folders and Hub ids."
+        )
     if isinstance(dataset, SegmentationData | datasets.DatasetDict):
         raise ValueError(
             f"A {type(dataset).__name__} holds several splits: give train_dataset and eval_dataset one of them each."

@@ -117,6 +117,8 @@ def test_a_data_set_of_splits_or_without_rows_is_refused(rows, settings):
     for whole in (load_segmentation_dataset("shapes"), rows):
         with pytest.raises(ValueError, match="holds several splits"):
             RSSTrainer(make_tiny_policy(), args, train_dataset=whole)
+    with pytest.raises(ValueError, match="given by its name, 'images,masks': load it"):
+        RSSTrainer(make_tiny_policy(), args, train_dataset="images,masks")
     with pytest.raises(ValueError, match="without rows"):
         RSSTrainer(make_tiny_policy(), args, train_dataset=rows["train"], eval_dataset=rows["train"].select([]))
 
