@@ -207,7 +207,10 @@ def parse_sources(argv: list[str] | None, has_recipes: bool) -> tuple[argparse.N
     parser.add_argument("--help_all", action="store_true")
     sources, argv = parser.parse_known_args(argv, argparse.Namespace(recipe=[]))
     for name in ("config", "recipe"):
-        if len(given := getattr(sources, name)) > 1:
+        given = getattr(sources, name)
+        if [] in given:  # what argparse makes of --config=--
+            raise ValueError(f"--{name} names nothing.")
+        if len(given) > 1:
             raise ValueError(f"--{name} is given {len(given)} times: {', '.join(given)}. Give it once.")
     return sources, argv
 

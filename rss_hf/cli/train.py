@@ -202,6 +202,7 @@ def make_model(
     try:
         model = load_model(path, dict(enumerate(class_names)), **source, **options)
     except (TypeError, StrictDataclassError) as error:
+        options.pop("ignore_mismatched_sizes", None)  # an option of its own
         raise ValueError(f"model_init_kwargs={options} do not fit the model: {error}") from error
     return model, load_image_processor(path, image_size, **source)
 

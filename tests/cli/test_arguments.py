@@ -62,6 +62,9 @@ def test_sources_are_given_once_and_exist(write):
             parse_args(Arguments, argv=["--config", name])
     with pytest.raises(ValueError, match="argument --config: expected one argument"):
         parse_args(Arguments, argv=["--config"])
+    for name in ("config", "recipe"):
+        with pytest.raises(ValueError, match=f"--{name} names nothing|--{name}: expected one argument"):
+            parse_args(RSSConfig, argv=[f"--{name}=--"])
     with pytest.raises(ValueError, match="command line: unknown argument 'recipe'"):  # a command without recipes
         parse_args(Arguments, argv=["--recipe", "default"])
 
