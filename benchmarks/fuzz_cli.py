@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from transformers import TrainingArguments
 
 from rss_hf import RSSConfig
-from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
+from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
 from rss_hf.cli.evaluate import EvaluateArguments
 from rss_hf.cli.predict import PredictArguments
 from rss_hf.recipes import recipe_names
 from rss_hf.recipes.settings_file import read_settings
 
 
-TRAIN = (ModelArguments, DataArguments, AugmentationArguments, StoppingArguments, RSSConfig)
+TRAIN = (ModelArguments, DataArguments, AugmentationArguments, RSSConfig)
 COMMANDS = [TRAIN, (EvaluateArguments, DataArguments), (PredictArguments,)]
 OWN = sorted({field.name for kind in TRAIN for field in fields(kind)} - TrainingArguments.__dataclass_fields__.keys())
 OF_THE_PROCESS = {"deepspeed", "full_determinism", "tf32"}  # what transformers sets for all that comes after

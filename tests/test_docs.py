@@ -10,7 +10,7 @@ import pytest
 
 from rss_hf import RSSConfig
 from rss_hf.advantages import ESTIMATORS
-from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
+from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
 from rss_hf.cli.check_data import CheckDataArguments
 from rss_hf.cli.evaluate import EvaluateArguments
 from rss_hf.cli.predict import PredictArguments
@@ -25,7 +25,7 @@ LINK = re.compile(r"!?\[[^]]*\]\(([^)\s]+)\)")
 
 
 ARGUMENTS = {
-    "train": (ModelArguments, DataArguments, AugmentationArguments, StoppingArguments, RSSConfig),
+    "train": (ModelArguments, DataArguments, AugmentationArguments, RSSConfig),
     "evaluate": (EvaluateArguments, DataArguments),
     "check-data": (CheckDataArguments, DataArguments),
     "predict": (PredictArguments,),

@@ -60,7 +60,7 @@ def test_every_line_runs(folder, capsys, caplog):
     assert "train: 16 rows, images of 64x64 (16)" in printed["check-data"]
     results = json.loads((folder / "outputs" / "photos" / "all_results.json").read_text())
     for name in ("train", "evaluate"):
-        (line,) = re.findall("area_error.*", printed[name])
+        (line,) = re.findall("^area_error .*", printed[name], flags=re.MULTILINE)
         assert line.split()[1] == f"{results['eval_reward']:.4f}"
     with Image.open(folder / "outputs" / "photos" / "comparison.png") as sheet:
         assert sheet.width == 9 * 120  # image, prediction, score

@@ -126,22 +126,6 @@ class AugmentationArguments:
             )
 
 
-@dataclass
-class StoppingArguments:
-    """When training ends before its last step."""
-
-    _argument_group_name = "Stopping"
-
-    early_stopping_patience: int | None = field(
-        default=None,
-        metadata={"help": "End after so many evaluations without a better metric_for_best_model."},
-    )
-
-    def __post_init__(self):
-        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
-            raise ValueError(f"early_stopping_patience must be at least 1, got {self.early_stopping_patience}.")
-
-
 NAMES_OF_TRL = {"num_generations": "num_samples", "epsilon": "advantage_estimator_kwargs"}
 
 # What argparse takes for a value, not for an option. Its own pattern leaves out -1e-3.

@@ -10,7 +10,6 @@ from transformers.integrations import get_available_reporting_integrations
 
 from ..data.checks import SplitContents
 from ..training import RSSConfig
-from .arguments import StoppingArguments
 
 
 def check_writable(option: str, folder: str | Path) -> None:
@@ -92,20 +91,6 @@ def check_optimizer(trainer: Trainer) -> None:
             f"{error}"
         ) from error
     trainer.optimizer = trainer.lr_scheduler = None
-
-
-def check_early_stopping(stopping: StoppingArguments, args: RSSConfig) -> None:
-    """Raises a `ValueError` where training is to stop by evaluations that there are not, or by no metric of them."""
-    patience = stopping.early_stopping_patience
-    if patience is None:
-        return
-    if args.eval_strategy == "no":
-        raise ValueError(f"early_stopping_patience={patience} counts evaluations: set eval_strategy, to steps say.")
-    if args.metric_for_best_model is None:
-        raise ValueError(
-            f"early_stopping_patience={patience} needs to know what is to improve: set metric_for_best_model, to "
-            "mean_iou or reward say, or load_best_model_at_end to true."
-        )
 
 
 def check_metric(args: RSSConfig, class_names: Iterable[str], rewards: Iterable[str]) -> None:

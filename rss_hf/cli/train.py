@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import BaseImageProcessor, EarlyStoppingCallback, PreTrainedModel, set_seed
+from transformers import BaseImageProcessor, PreTrainedModel, set_seed
 
 from ..data import (
     SegmentationData,
@@ -37,9 +37,8 @@ from ..training import (
 from ..training.checkpoints import find_checkpoint as newest_checkpoint
 from ..training.model_loading import find_model
 from ..training.trainer_data import lacks_masks, name_views
-from .arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
 from .checks import (
-    check_early_stopping,
     check_image_size,
     check_metric,
     check_optimizer,
@@ -64,14 +63,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationData, str | None]:
     """The trainer that a command line asks for, its data and the checkpoint to go on from, all checked."""
-    model_args, data_args, augmentation, stopping, args = parse_args(
-        ModelArguments,
-        DataArguments,
-        AugmentationArguments,
-        StoppingArguments,
-        RSSConfig,
-        argv=argv,
-        description=__doc__,
+    model_args, data_args, augmentation, args = parse_args(
+        ModelArguments, DataArguments, AugmentationArguments, RSSConfig, argv=argv, description=__doc__
     )
     sys.path.append(os.getcwd())  # where a user's own rewards are, for --reward_funcs module:function
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -79,7 +72,6 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
     trainer_class = RSSTrainer if model_args.objective == "reward" else SegmentationTrainer
     positions = trainer_class.needs_positions(args)
     check_together(model_args, data_args, augmentation, args, positions)
-    check_early_stopping(stopping, args)
     checkpoint = find_checkpoint(args)
     if args.should_save:
         check_writable("output_dir", args.output_dir)
@@ -113,8 +105,6 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
         processing_class=processor,
         data_source=data.source,
     )
-    if stopping.early_stopping_patience is not None:
-        trainer.add_callback(EarlyStoppingCallback(stopping.early_stopping_patience))
     rewards = trainer.evaluation_rewards().names if isinstance(trainer, RSSTrainer) else []
     check_metric(args, [] if lacks_masks(trainer.eval_dataset) else data.class_names, rewards)
     check_optimizer(trainer)

@@ -7,7 +7,7 @@ from typing import Any
 import datasets
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import BaseImageProcessor, PreTrainedModel, Trainer, TrainerCallback
+from transformers import BaseImageProcessor, EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from ..data import (
@@ -125,6 +125,8 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
                 find_encoder(self.model).requires_grad_(False)
         self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
         self.add_callback(EpochCallback)
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
     @classmethod
     def default_args(cls, model: Any) -> SegmentationConfig:

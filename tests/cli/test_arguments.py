@@ -5,7 +5,7 @@ import pytest
 
 import rss_hf.recipes
 from rss_hf import RSSConfig
-from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
+from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -146,7 +146,7 @@ def test_negative_numbers_are_values_in_every_notation(write, tmp_path):
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_configs_hold_what_train_takes(config):
-    types = (ModelArguments, DataArguments, AugmentationArguments, StoppingArguments, RSSConfig)
+    types = (ModelArguments, DataArguments, AugmentationArguments, RSSConfig)
     line = ["--config", str(config), "--bf16", "false"]
     *_, args = parse_args(*types, argv=line)
     assert args.output_dir == f"outputs/{config.stem}" and args.do_train

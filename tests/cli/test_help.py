@@ -34,15 +34,15 @@ def test_own_options_come_before_the_trainers_with_their_defaults(capsys):
     text = printed(capsys, train, "--help")
     lines = [line for line in text.splitlines() if line.startswith("  --")]
     names = [line.split()[0].removeprefix("--") for line in lines]
-    groups = [line for line in text.splitlines() if line[:1].isalpha()][-6:]
-    assert groups == ["Model", "Data", "Augmentation", "Stopping", "Rewards and policy gradient", "Training"]
+    groups = [line for line in text.splitlines() if line[:1].isalpha()][-5:]
+    assert groups == ["Model", "Data", "Augmentation", "Rewards and policy gradient", "Training"]
     own = [
         name
         for config in (RSSConfig, SegmentationConfig)
         for name in config.__annotations__
         if name not in TrainingArguments.__dataclass_fields__
     ]
-    assert len(own) == 13
+    assert len(own) == 18
     assert names[-len(own) - len(TRAINER_OPTIONS) :] == [*own, *TRAINER_OPTIONS]
     assert len(set(names)) == len(names)
     for name, default in {"num_samples": "128", "strides": "4", "image_size": "512 512", "do_train": "true"}.items():

@@ -9,7 +9,7 @@ from helpers.commands import run, write_example
 import rss_hf.recipes
 from rss_hf import RSSConfig
 from rss_hf.cli import train
-from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, StoppingArguments, parse_args
+from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
 from rss_hf.recipes import recipe, recipe_names
 
 
@@ -85,7 +85,7 @@ def test_what_belongs_together_is_said_together(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_each_goes_over_each_config(name, path, tmp_path):
-    classes = (ModelArguments, DataArguments, AugmentationArguments, StoppingArguments, RSSConfig)
+    classes = (ModelArguments, DataArguments, AugmentationArguments, RSSConfig)
     argv = ["--config", str(path), "--recipe", name, "--output_dir", str(tmp_path), "--use_cpu"]
     *_, args = parse_args(*classes, argv=argv)
     for field, value in recipe(name).items():
