@@ -25,7 +25,7 @@ class JudgeServer:
     """
     Attributes:
         url (`str`): of the judge.
-        asked (`Counter`): how often each (map, image) was asked about, in all requests that were answered.
+        asked (`Counter`): how often each (map, image, id) was asked about, in all requests that were answered.
         requests (`list[dict]`): their contents.
         faults (`list`): what becomes of the next requests: a status, "reset", "cut", "garbage", seconds to wait, or
             None for an answer.
@@ -65,11 +65,13 @@ class JudgeServer:
                 self.send(handler, body[:-3], len(body))
                 handler.close_connection = True
                 return
-            with self.lock:
-                self.requests.append(content)
-                self.asked.update((item["map"], item["row"].get("id")) for item in content["maps"])
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.send(handler, body)
+            with self.lock:
+                self.requests.append(content)
+                shown = [*content["images"], None]
+                places = ((item, -1 if item["image"] is None else item["image"]) for item in content["maps"])
+                self.asked.update((item["map"], shown[place], item["row"].get("id")) for item, place in places)
 
     def send(self, handler, body, length=None):
         handler.send_response(200)
