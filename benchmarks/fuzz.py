@@ -9,6 +9,7 @@ promises. Whatever else it raises is printed with the smallest input that raises
 """
 
 import argparse
+import shlex
 import sys
 import time
 import traceback
@@ -16,9 +17,11 @@ import warnings
 from collections.abc import Callable
 
 from fuzz_cli import command_lines, yaml_texts, yaml_values
+from fuzz_images import image_files, rows_of_files
 from fuzz_rewards import reward_answers, reward_columns, reward_names, reward_weights
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from record import append_record, provenance, records_of
 
 
 TARGETS: dict[str, Callable[[st.DataObject], None]] = {
@@ -29,6 +32,8 @@ TARGETS: dict[str, Callable[[st.DataObject], None]] = {
     "yaml_texts": yaml_texts,
     "yaml_values": yaml_values,
     "command_lines": command_lines,
+    "image_files": image_files,
+    "rows_of_files": rows_of_files,
 }
 INPUTS_A_ROUND = 200  # short rounds keep to the time; each has a seed of its own
 
@@ -73,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=60, help="Time for each target.")
     parser.add_argument("--targets", nargs="+", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--seed", type=int, default=0, help="Of the first round; each round has the next.")
+    parser.add_argument("--record", action="store_true", help="Add a line a target to records/reliability.jsonl.")
     args = parser.parse_args(argv)
     warnings.simplefilter("ignore")  # of torch, about the strange tensors that are made
     total = 0
@@ -80,6 +86,10 @@ def main(argv: list[str] | None = None) -> None:
     for name in args.targets:
         executions, errors = fuzz(TARGETS[name], args.seconds, args.seed)
         total += len(errors)
+        record = {"measure": "fuzz", "command": shlex.join(["python", *sys.argv]), "target": name}
+        record |= {"seconds": args.seconds, "executions": executions, "undocumented_errors": len(errors)}
+        if args.record:
+            append_record(records_of("reliability"), record | provenance())
         print(f"| `{name}` | {args.seconds:g} | {executions:,} | {len(errors)} |", flush=True)
         for error in errors:
             print(error, file=sys.stderr, flush=True)

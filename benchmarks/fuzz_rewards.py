@@ -156,7 +156,7 @@ def tensors(draw: Callable) -> torch.Tensor:
         tensor = values.to(dtype)
         if draw(st.booleans()):
             tensor = draw(st.sampled_from(FORMS))(tensor)
-    except RuntimeError:  # torch has no such tensor
+    except (RuntimeError, TypeError):  # torch has no such tensor
         return values
     return tensor
 

@@ -11,7 +11,6 @@ import torch
 
 from rss_hf import RSSConfig, RSSTrainer
 from rss_hf.data import load_segmentation_dataset
-from rss_hf.evaluation import evaluate_rewards
 from rss_hf.training import load_image_processor, load_model
 
 
@@ -50,15 +49,10 @@ def main():
         eval_dataset=data.validation,
         processing_class=load_image_processor(None, size=(64, 64)),
     )
-    before = evaluate_f2(trainer)
+    before = trainer.evaluate()["eval_reward/f2"]  # of the most probable map of each image, in [0, 1]
     trainer.train()
-    print(f"mean F2 of the validation images: {before:.3f} before, {evaluate_f2(trainer):.3f} after")  # noqa: T201
-
-
-def evaluate_f2(trainer: RSSTrainer) -> float:
-    """The mean reward of the most probable map of each validation image, in [0, 1]."""
-    dataloader = trainer.get_eval_dataloader()
-    return evaluate_rewards(trainer.model, dataloader, trainer.rewards, NUM_CLASSES, trainer.accelerator)["reward"]
+    after = trainer.evaluate()["eval_reward/f2"]
+    print(f"mean F2 of the validation images: {before:.3f} before, {after:.3f} after")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -38,7 +38,9 @@ class DataArguments:
     train_split: str | None = field(default=None, metadata={"help": "If not given: train or training."})
     eval_split: str | None = field(default=None, metadata={"help": "If not given: validation, val or test."})
     image_column: str | None = field(default=None, metadata={"help": "If not given: image, pixel_values or img."})
-    mask_column: str | None = field(default=None, metadata={"help": "If not given: mask, annotation, label, ..."})
+    mask_column: str | None = field(
+        default=None, metadata={"help": "If not given: mask, annotation, label, ... none: there are no masks."}
+    )
     class_names: list[str] | None = field(
         default=None, metadata={"help": "By class id, where the data set does not say."}
     )
@@ -100,6 +102,10 @@ class AugmentationArguments:
         default_factory=lambda: list(SCALE_RANGE), metadata={"help": "Random scale of training images, from and to."}
     )
     photometric_distortion: bool = field(default=True, metadata={"help": "Vary brightness, contrast and colour."})
+    whole_images: bool | None = field(
+        default=None,
+        metadata={"help": "Resize whole images: no scale, crop, flip. If not given: where there are no masks."},
+    )
 
     def __post_init__(self):
         if len(self.image_size) not in (1, 2) or not all(1 <= side <= MAX_SIDE for side in self.image_size):
@@ -114,7 +120,13 @@ class AugmentationArguments:
             raise ValueError(
                 f"scale_range={self.scale_range} must be two numbers from {low} to {high}, the smaller one first."
             )
+        if self.whole_images and tuple(self.scale_range) != SCALE_RANGE:
+            raise ValueError(
+                f"scale_range={self.scale_range} has no effect on whole_images: leave out one of the two."
+            )
 
+
+NAMES_OF_TRL = {"num_generations": "num_samples", "epsilon": "advantage_estimator_kwargs"}
 
 # What argparse takes for a value, not for an option. Its own pattern leaves out -1e-3.
 NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$", re.IGNORECASE)
@@ -197,7 +209,10 @@ def parse_sources(argv: list[str] | None, has_recipes: bool) -> tuple[argparse.N
     parser.add_argument("--help_all", action="store_true")
     sources, argv = parser.parse_known_args(argv, argparse.Namespace(recipe=[]))
     for name in ("config", "recipe"):
-        if len(given := getattr(sources, name)) > 1:
+        given = getattr(sources, name)
+        if [] in given:  # what argparse makes of --config=--
+            raise ValueError(f"--{name} names nothing.")
+        if len(given) > 1:
             raise ValueError(f"--{name} is given {len(given)} times: {', '.join(given)}. Give it once.")
     return sources, argv
 
@@ -206,7 +221,8 @@ def refuse_unknown(names: list[str], known: list[str], place: str) -> None:
     """Raises a `ValueError` that names the first unknown name, the place and the nearest right name."""
     for name in names:
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+            same = [NAMES_OF_TRL[name]] if NAMES_OF_TRL.get(name) in known else []
+            nearest = same or difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
             hint = f" Did you mean {nearest[0]!r}?" if nearest else " See --help for the names."
             raise ValueError(f"{place}: unknown argument {name!r}.{hint}")
 

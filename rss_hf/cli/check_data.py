@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..constants import IGNORE_INDEX
 from ..data import SegmentationData, check_rows, load_segmentation_dataset
-from ..data.checks import SplitContents, list_of_faults, shared_images
+from ..data.checks import SplitContents, list_of_faults, shared_images, unmasked_rows
 from .arguments import DataArguments, parse_args
 
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     args, data_args = parse_args(CheckDataArguments, DataArguments, argv=argv, description=__doc__)
     if data_args.streaming:
         raise ValueError("--streaming reads rows as training needs them, and check-data reads all: leave it out.")
-    data = load_segmentation_dataset(**vars(data_args), require_train=False, require_masks=False)
+    data = load_segmentation_dataset(**vars(data_args), require_train=False)
     splits = {"train": data.train, "validation": data.validation}
     contents = [
         check_rows(rows, len(data.class_names), split, data.mask_palette, args.reduce_labels)
@@ -67,6 +67,7 @@ def summary(data: SegmentationData, contents: list[SplitContents], reduce_labels
         shares = [100 * content.pixels[i] / total for i in ids]
         void = content.pixels[IGNORE_INDEX] + (content.pixels[0] if reduce_labels else 0)
         columns[f"{content.split}, % of pixels"] = [*shares, 100 * void / total]
+    lines += [unmasked_rows(content) for content in masked if content.num_unmasked]
     table = pd.DataFrame(columns, index=[*data.class_names, "(no class)"]).rename_axis(columns="class")
     return "\n".join([*lines, "", table.to_string(float_format="{:.2f}".format)])
 

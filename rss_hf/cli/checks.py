@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, Trainer
 from transformers.integrations import get_available_reporting_integrations
 
+from ..data.checks import SplitContents
 from ..training import RSSConfig
 
 
@@ -22,6 +23,18 @@ def check_writable(option: str, folder: str | Path) -> None:
         raise ValueError(
             f"--{option} {str(folder)!r} cannot be written to: {reason}. Choose another folder."
         ) from error
+
+
+def small_images(contents: list[SplitContents], image_size: list[int]) -> str | None:
+    """A sentence where no image has half of the sides that training takes, which costs time for nothing."""
+    sizes = [size for content in contents for size in content.sizes]  # (width, height)
+    if not sizes or any(2 * width > image_size[1] or 2 * height > image_size[0] for width, height in sizes):
+        return None
+    width, height = max(sizes)
+    return (
+        f"The images are small, up to {height}x{width} pixels, and the network is given {image_size[0]}x"
+        f"{image_size[1]}: --image_size {height} {width} takes a fraction of the time."
+    )
 
 
 def check_window(window: list[int] | None) -> None:
@@ -81,11 +94,16 @@ def check_optimizer(trainer: Trainer) -> None:
 
 
 def check_metric(args: RSSConfig, class_names: Iterable[str], rewards: Iterable[str]) -> None:
-    """Raises a `ValueError` where evaluation does not give the metric that checkpoints are chosen by."""
+    """
+    Raises a `ValueError` where evaluation does not give the metric that checkpoints are chosen by: the scores of the
+    classes, of which there are none without masks, and the rewards.
+    """
     metric = args.metric_for_best_model
     if metric is None:
         return
-    names = ["mean_iou", "mean_accuracy", "overall_accuracy", "reward", *(f"reward/{name}" for name in rewards)]
-    names += [f"{kind}_{name}" for name in class_names for kind in ("iou", "accuracy")]
+    scores = [f"{kind}_{name}" for name in class_names for kind in ("iou", "accuracy")]
+    names = ["mean_iou", "mean_accuracy", "overall_accuracy"] if scores else []
+    names += ["reward", "sampled_reward", *(f"{k}/{name}" for k in ("reward", "sampled_reward") for name in rewards)]
+    names += scores
     if metric.removeprefix("eval_") not in names:
         raise ValueError(f"metric_for_best_model={metric!r} is none of the metrics: {', '.join(names)}.")

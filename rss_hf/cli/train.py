@@ -1,5 +1,5 @@
 """
-Trains a segmentation network from rewards, or from labels for comparison.
+Trains a segmentation network from rewards, with masks or without, or from labels for comparison.
 
     rss-hf train --dataset_name shapes --image_size 64 --output_dir outputs/shapes
     rss-hf train --config configs/shapes.yaml --recipe few_calls --max_train_samples 1000 --output_dir outputs/few
@@ -25,6 +25,7 @@ from ..data import (
     training_examples,
 )
 from ..reporting.report import write_report
+from ..rewards import get_reward
 from ..training import (
     RSSConfig,
     RSSTrainer,
@@ -35,8 +36,17 @@ from ..training import (
 )
 from ..training.checkpoints import find_checkpoint as newest_checkpoint
 from ..training.model_loading import find_model
+from ..training.trainer_data import lacks_masks, name_views
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, parse_args
-from .checks import check_image_size, check_metric, check_optimizer, check_report_to, check_strides, check_writable
+from .checks import (
+    check_image_size,
+    check_metric,
+    check_optimizer,
+    check_report_to,
+    check_strides,
+    check_writable,
+    small_images,
+)
 from .errors import one_line_errors, one_line_own_errors
 
 
@@ -73,24 +83,30 @@ def prepare(argv: list[str] | None) -> tuple[SegmentationTrainer, SegmentationDa
     model, processor = make_model(model_args, args, data.class_names, tuple(augmentation.image_size))
     with args.main_process_first(desc="checking the data"):
         splits = {"train": data.train, "validation": data.validation}
-        check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
+        contents = check_splits(splits, len(data.class_names), data.mask_palette, reduces_labels(processor))
+    if warning := small_images(contents, augmentation.image_size):
+        logger.warning("%s", warning)
     check_image_size(model, augmentation.image_size)
-    masks = {
+    reward_funcs = [*args.reward_funcs, *(args.eval_reward_funcs or [])]
+    views = model_args.objective == "reward" and name_views(map(get_reward, reward_funcs))
+    options = {
         "ignore_index": ignore_index_of(model),
         "palette": data.mask_palette,
         "num_classes": len(data.class_names),
+        "views": views,
     }
     trainer = trainer_class(
         model=model,
         args=args,
         train_dataset=training_examples(
-            data.train, processor, **vars(augmentation), seed=args.seed, positions=positions, **masks
+            data.train, processor, **vars(augmentation), seed=args.seed, positions=positions, **options
         ),
-        eval_dataset=evaluation_examples(data.validation, processor, **masks),
+        eval_dataset=evaluation_examples(data.validation, processor, **options),
         processing_class=processor,
         data_source=data.source,
     )
-    check_metric(args, data.class_names, trainer.rewards.names if isinstance(trainer, RSSTrainer) else [])
+    rewards = trainer.evaluation_rewards().names if isinstance(trainer, RSSTrainer) else []
+    check_metric(args, [] if lacks_masks(trainer.eval_dataset) else data.class_names, rewards)
     check_optimizer(trainer)
     return trainer, data, checkpoint
 
@@ -189,6 +205,7 @@ def make_model(
     try:
         model = load_model(path, dict(enumerate(class_names)), **source, **options)
     except (TypeError, StrictDataclassError) as error:
+        options.pop("ignore_mismatched_sizes", None)  # an option of its own
         raise ValueError(f"model_init_kwargs={options} do not fit the model: {error}") from error
     return model, load_image_processor(path, image_size, **source)
 

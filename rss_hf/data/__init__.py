@@ -1,7 +1,7 @@
 """
 Images and masks: `hub`, `local` and `columns` find them, `shapes` draws them, `rows`, `images` and `masks` decode
-them, `checks` reads them all before training, `transforms` makes them tensors, `examples` and
-`from_rows` feed them, `batches` collates them.
+them, `checks` reads them all before training, `transforms` makes them tensors and `views` says of which part of an
+image, `examples` and `from_rows` feed them, `batches` collates them.
 """
 
 from ..constants import IGNORE_INDEX
@@ -9,12 +9,12 @@ from .batches import check_batch, collate
 from .checks import check_labels, check_rows, check_splits
 from .columns import VOC_CLASS_NAMES, VOC_DATASETS, rename_columns
 from .examples import SegmentationDataset, StreamingSegmentationDataset, set_epoch
-from .from_rows import evaluation_examples, training_examples
+from .from_rows import evaluation_examples, labelled_examples, training_examples
 from .hub import DataSource, SegmentationData, load_segmentation_dataset
 from .images import IMAGE_SUFFIXES, open_image, to_upright_rgb
 from .masks import mask_to_indices, parse_palette, voc_palette
 from .shapes import load_shapes
-from .transforms import EvalTransform, process_image, reduces_labels, train_transform
+from .transforms import EvalTransform, process_image, reduces_labels, to_images, train_transform
 
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "check_splits",
     "collate",
     "evaluation_examples",
+    "labelled_examples",
     "load_segmentation_dataset",
     "load_shapes",
     "mask_to_indices",
@@ -42,6 +43,7 @@ __all__ = [
     "reduces_labels",
     "rename_columns",
     "set_epoch",
+    "to_images",
     "to_upright_rgb",
     "train_transform",
     "training_examples",

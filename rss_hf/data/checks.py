@@ -17,10 +17,10 @@ from datasets.utils.file_utils import xopen
 
 from ..constants import IGNORE_INDEX
 from .masks import binary_masks, known_ids, mask_to_indices, parse_palette, unknown_ids
-from .rows import file_name, keep_encoded, open_mask, open_row
+from .rows import file_name, is_missing, keep_encoded, open_mask, open_row
 
 
-FORMAT = 1  # of what is remembered: another number, and every data set is read again
+FORMAT = 2  # of what is remembered: another number, and every data set is read again
 MAX_PROCESSES = 8
 ROWS_A_PROCESS = 200  # a process takes about a second to start
 MAX_SHOWN = 20  # faults in one message
@@ -45,6 +45,7 @@ class SplitContents:
         num_rows (`int`): rows, with faults or without.
         sizes (`Counter`): images by (width, height) in pixels, those that can be read.
         pixels (`Counter`): pixels of the masks by id in the file; empty without masks.
+        num_unmasked (`int`): rows without a mask, those with faults left out.
         digests (`list[str]`): of each row's image as it is stored, "" where it cannot be read.
         faults (`list[str]`): one a row at most, beginning with the row and its file, and those of the whole split.
     """
@@ -53,6 +54,7 @@ class SplitContents:
     num_rows: int
     sizes: Counter
     pixels: Counter
+    num_unmasked: int
     digests: list[str]
     faults: list[str]
 
@@ -86,12 +88,13 @@ def check_rows(
     palette = parse_palette(palette, num_classes)
     rows = keep_encoded(dataset.select_columns([name for name in ("image", "mask") if name in dataset.column_names]))
     scan = _scan(rows, palette, split)
-    faults, sizes, pixels = [], Counter(), Counter()
+    faults, sizes, pixels, num_unmasked = [], Counter(), Counter(), 0
     for index, read in enumerate(scan):
         fault = read["fault"]
         if not fault:
             sizes[tuple(read["size"])] += 1
             pixels.update(dict(zip(read["ids"], read["pixels"], strict=True)))
+            num_unmasked += not read["ids"]
             if unknown := unknown_ids(read["ids"], num_classes, reduce_labels):
                 file = file_name("", rows[index]["mask"])
                 fault = f"{file}: {len(unknown)} mask ids without a class, {unknown[:10]}"
@@ -102,7 +105,7 @@ def check_rows(
         faults.insert(0, f"split {split!r}: mask ids {unknown[:10]}: {known_ids(num_classes, reduce_labels)}")
     if fault := _fault_of_split(pixels, split, reduce_labels):
         faults.insert(0, fault)
-    return SplitContents(split, len(rows), sizes, pixels, scan["digest"][:], faults)
+    return SplitContents(split, len(rows), sizes, pixels, num_unmasked, scan["digest"][:], faults)
 
 
 def _fault_of_split(pixels: Counter, split: str, reduce_labels: bool) -> str | None:
@@ -126,7 +129,7 @@ def check_splits(
 ) -> list[SplitContents]:
     """
     Reads every row of some splits once, so that a bad one stops the run before training and not in its midst. Warns of
-    images that are in more than one of them.
+    images that are in more than one of them, and of rows without a mask where others have one.
 
     Args:
         splits (`dict[str, datasets.Dataset]`):
@@ -150,6 +153,9 @@ def check_splits(
     ]
     if faults := [fault for content in contents for fault in content.faults]:
         raise ValueError(list_of_faults(faults))
+    for content in contents:
+        if content.pixels and content.num_unmasked:
+            logger.warning("%s", unmasked_rows(content))
     for first, second in combinations(contents, 2):
         if shared := shared_images(first, second):
             logger.warning("%s", shared)
@@ -165,6 +171,14 @@ def check_labels(
 ) -> None:
     """[`check_splits`] of one split, called `split`."""
     check_splits({split: dataset}, num_classes, palette, reduce_labels)
+
+
+def unmasked_rows(content: SplitContents) -> str:
+    """How many rows of a split have no mask, and what that means."""
+    return (
+        f"split {content.split!r}: {content.num_unmasked} of {content.num_rows} rows have no mask; all their pixels "
+        "count as unlabelled."
+    )
 
 
 def list_of_faults(faults: list[str]) -> str:
@@ -237,7 +251,7 @@ def _read_row(row: dict, palette: list[tuple[int, int, int]] | None) -> dict:
         others = [f" And {fault.lstrip(' :')}" for fault in _faults_of_mask(row, palette) if fault != str(error)]
         return read | {"fault": str(error) + "".join(others)}
     read |= {"size": list(image.size), "digest": hashlib.blake2b(_content(row["image"]), digest_size=16).hexdigest()}
-    if indices is not None:
+    if indices is not None and not is_missing(row["mask"]):
         counts = np.bincount(indices.ravel(), minlength=IGNORE_INDEX + 1)
         read["ids"] = np.flatnonzero(counts)
         read["pixels"] = counts[read["ids"]]
@@ -246,7 +260,7 @@ def _read_row(row: dict, palette: list[tuple[int, int, int]] | None) -> dict:
 
 def _faults_of_mask(row: dict, palette: list[tuple[int, int, int]] | None) -> list[str]:
     """What is wrong with the mask of a row, whatever its image is like."""
-    if "mask" in row:
+    if not is_missing(row.get("mask")):
         where = file_name("", row["mask"])
         try:
             mask_to_indices(open_mask(row["mask"], where), palette, where)

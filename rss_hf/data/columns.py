@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import datasets
+import pyarrow.compute as pc
 
 from ..constants import IGNORE_INDEX
 from .shapes import SHAPE_DATASETS, SHAPE_NAMES
@@ -13,6 +14,7 @@ from .shapes import SHAPE_DATASETS, SHAPE_NAMES
 
 IMAGE_COLUMNS = ("image", "pixel_values", "img")
 MASK_COLUMNS = ("mask", "segmentation_mask", "annotation", "label", "labels")
+NO_MASKS = "none"  # as the name of the column of masks
 TRAIN_SPLITS = ("train", "training")
 EVAL_SPLITS = ("validation", "val", "test")
 # fmt: off
@@ -30,7 +32,8 @@ def rename_columns(
     rows: Rows, image_column: str | None = None, mask_column: str | None = None, name: str = "the data set"
 ) -> Rows:
     """
-    The same rows with the column of images called `image` and the column of masks, if there is one, called `mask`.
+    The same rows with the column of images called `image` and the column of masks, if there is one, called `mask`. A
+    column in which no row has a mask is left out, but for streams, whose rows are not known.
 
     Args:
         rows (`datasets.Dataset` or `datasets.IterableDataset`):
@@ -40,6 +43,7 @@ def rename_columns(
         mask_column (`str`, *optional*, defaults to the first of `mask`, `segmentation_mask`, `annotation`, `label`, \
         `labels` that holds images):
             The column to call `mask`. A column of strings or numbers is only taken, and refused, if it is named here.
+            `"none"`: there are none; columns that would be taken for masks are left out.
         name (`str`, *optional*, defaults to `"the data set"`):
             The data set, for the errors.
 
@@ -48,34 +52,42 @@ def rename_columns(
     """
     features = known_features(rows, name)
     image_column = image_column or _first_of_images(IMAGE_COLUMNS, features)
+    if mask_column == NO_MASKS:
+        found = {"mask", *MASK_COLUMNS} & set(features) - {image_column}
+        rows = rows.remove_columns([c for c in found if c == "mask" or isinstance(features[c], datasets.Image)])
+        features, mask_column = known_features(rows, name), None
     # `mask` means masks wherever rows are read: a column of that name that holds no images is refused, not passed by.
     mask_column = mask_column or _first_of_images(MASK_COLUMNS, features) or ("mask" if "mask" in features else None)
     if image_column is None:
         raise ValueError(
-            f"{name} has no column of images called {' or '.join(IMAGE_COLUMNS)}; it has {sorted(features)}. Pass the "
-            "one that holds the images as image_column, or rename it to 'image'."
+            f"{name} has no column of images called {' or '.join(IMAGE_COLUMNS)}; {columns_in_words(features)}. Pass "
+            "the one that holds the images as image_column, or rename it to 'image'."
         )
     if image_column == mask_column:
         raise ValueError(
-            f"The column {image_column!r} of {name} cannot be the image and the mask. Pass another column of "
-            f"{sorted(features)} for one of them."
+            f"The column {image_column!r} of {name} cannot be the image and the mask; {columns_in_words(features)}. "
+            "Pass another column for one of them, or 'none' as mask_column."
         )
     new_names = {image_column: "image"} | ({mask_column: "mask"} if mask_column else {})
     for theirs, ours in new_names.items():
+        no_masks = f", or {NO_MASKS!r} where there are no masks" if ours == "mask" else ""
         if theirs not in features:
             raise ValueError(
-                f"{name} has no column {theirs!r}; it has {sorted(features)}. Pass one of these as {ours}_column."
+                f"{name} has no column {theirs!r}; {columns_in_words(features)}. Pass one with images as {ours}_column"
+                f"{no_masks}."
             )
         if not isinstance(features[theirs], datasets.Image):
             raise ValueError(
-                f"The column {theirs!r} of {name} holds {features[theirs]}, not images. Pass another one of "
-                f"{sorted(features)} as {ours}_column, or rename or cast this one."
+                f"The column {theirs!r} of {name} holds {features[theirs]}, not images; {columns_in_words(features)}. "
+                f"Pass one with images as {ours}_column{no_masks}, or rename or cast this one."
             )
         if theirs != ours and ours in features:
             raise ValueError(
                 f"The column {theirs!r} of {name} is to be called {ours!r}, but there is another column of that "
                 "name. Remove or rename that one first."
             )
+    if mask_column and not _have_masks(rows, mask_column):
+        rows, new_names = rows.remove_columns(mask_column), {image_column: "image"}
     if all(theirs == ours for theirs, ours in new_names.items()):
         return rows
     # Renaming maps a stream, which decodes its images and encodes them again (JPEG with losses) unless told not to.
@@ -85,6 +97,24 @@ def rename_columns(
     for theirs, ours in new_names.items():
         rows = rows.cast_column(ours, features[theirs])
     return rows
+
+
+def columns_in_words(features: datasets.Features) -> str:
+    """Which columns there are, those that hold images apart: what an error says before its remedy."""
+    images = sorted(name for name, feature in features.items() if isinstance(feature, datasets.Image))
+    others = sorted(set(features) - set(images))
+    return f"images are in {images or 'no column'}, other columns are {others}"
+
+
+def _have_masks(rows: Rows, mask_column: str) -> bool:
+    """Whether any row has a mask, taken to be so of a stream and of no rows. Decodes nothing."""
+    if isinstance(rows, datasets.IterableDataset) or not len(rows):
+        return True
+    for batch in rows.select_columns(mask_column).with_format("arrow").iter(100):
+        parts = [pc.struct_field(batch[mask_column], name) for name in ("bytes", "path")]
+        if any(part.null_count < len(part) for part in parts):
+            return True
+    return False
 
 
 def _first_of_images(candidates: Iterable[str], features: datasets.Features) -> str | None:

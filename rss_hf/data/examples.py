@@ -12,8 +12,9 @@ from torchvision import tv_tensors
 from ..constants import IGNORE_INDEX, POSITION_GRID
 from .columns import known_features
 from .masks import binary_masks, has_classes, is_binary, mask_to_indices, parse_palette
-from .rows import file_name, keep_encoded, open_mask, open_row
+from .rows import file_name, is_missing, keep_encoded, open_mask, open_row
 from .transforms import Transform
+from .views import VIEW_COLUMNS, View
 
 
 BINARY_ROWS = 64  # masks of 0 and 255 alone after which a stream is taken to hold no others
@@ -45,6 +46,9 @@ class SegmentationDataset(Dataset):
             Where given, ids that are neither below it nor 255 raise `ValueError`, naming the row.
         reduce_labels (`bool`, *optional*, defaults to `False`):
             Whether ids of mask files count from 1, see [`~rss_hf.data.rows.open_row`].
+        views (`bool`, *optional*, defaults to `False`):
+            Also say which part of its image an example shows. `transform` is then one of
+            [`train_transform`] or an [`EvalTransform`].
 
     Raises:
         `ValueError`: no column `image`, columns called as the tensors made here, or a wrong palette.
@@ -60,9 +64,9 @@ class SegmentationDataset(Dataset):
         palette: Sequence[str | Sequence[int]] | None = None,
         num_classes: int | None = None,
         reduce_labels: bool = False,
+        views: bool = False,
     ):
-        made = {"pixel_values", "labels"} | ({"image_index", "image_positions"} if positions else set())
-        _check_columns(dataset.column_names, made)
+        _check_columns(dataset.column_names, views, {"image_index", "image_positions"} if positions else set())
         self.dataset = keep_encoded(dataset)
         self.transform = transform
         self.seed = seed
@@ -71,6 +75,7 @@ class SegmentationDataset(Dataset):
         self.palette = parse_palette(palette, num_classes)
         self.num_classes = num_classes
         self.reduce_labels = reduce_labels
+        self.views = views
         self._has_classes = False  # whether a mask was read with another id than 0 and 255
         # Shared memory, because workers that outlive an epoch hold a copy of this object.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -85,10 +90,13 @@ class SegmentationDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """
         Returns:
-            `dict`: `pixel_values` (3, H, W) float32, `labels` int64 of the transform's size if there is a mask, and
-            every other column as it is; with `positions` also `image_index`, int64 in [0, rows), and
-            `image_positions` (H, W) int64: the cell y `POSITION_GRID` + x of each pixel on a grid of `POSITION_GRID`
-            cells a side laid over the image, -1 for padding.
+            `dict`: `pixel_values` (3, H, W) float32, `labels` int64 of the transform's size if there is a column of
+            masks, all `ignore_index` where `mask` is None, and every other column as it is. With `positions` also
+            `image_index`, int64 in [0, rows), and `image_positions` (H, W) int64: the cell y `POSITION_GRID` + x of
+            each pixel on a grid of `POSITION_GRID`
+            cells a side laid over the image, -1 for padding. With `views` also `valid` (H, W) bool, true where image
+            is and not padding; `crop` (4,) float32, the top, left, bottom and right of what is seen, as fractions of
+            the whole upright image, in which a flipped example is found unflipped; and `flipped` () bool.
 
         Raises:
             `ValueError`: an image or mask that cannot be read, or whose sizes differ; masks that all hold only 0 and
@@ -97,14 +105,15 @@ class SegmentationDataset(Dataset):
         row = self.dataset[index]
         seeds = (self.seed, self.epoch.item(), index)
         image, mask = _open_as_tensors(row, f"row {index}", self.palette, self.num_classes, self.reduce_labels)
-        if mask is not None and not self._has_classes:
+        if mask is not None and not self._has_classes and not is_missing(row["mask"]):
             self._has_classes = self.reduce_labels or not is_binary(mask.numpy()) or self._find_classes()
         if not self.positions:
-            return make_example(row, image, mask, self.transform, seeds, self.ignore_index)
+            return make_example(row, image, mask, self.transform, seeds, self.ignore_index, self.views)
         first = max(IGNORE_INDEX, self.ignore_index) + 1  # what padding has is below
         positions = _pixel_positions(*image.shape[-2:]) + first
         both = torch.stack([positions] if mask is None else [mask.long(), positions])
-        example = make_example(row, image, tv_tensors.Mask(both), self.transform, seeds, self.ignore_index)
+        mask = tv_tensors.Mask(both)
+        example = make_example(row, image, mask, self.transform, seeds, self.ignore_index, self.views)
         *labels, positions = example.pop("labels")
         example["image_index"] = torch.tensor(index)
         example["image_positions"] = torch.where(positions < first, -1, positions - first)
@@ -114,7 +123,9 @@ class SegmentationDataset(Dataset):
         """Whether any mask holds another id than 0 and 255; `ValueError` where none does."""
         for index, row in enumerate(self.dataset.select_columns(["mask"])):
             where = file_name(f"row {index}", row["mask"])
-            if has_classes(mask_to_indices(open_mask(row["mask"], where), self.palette, where)):
+            if not is_missing(row["mask"]) and has_classes(
+                mask_to_indices(open_mask(row["mask"], where), self.palette, where)
+            ):
                 return True
         raise ValueError(binary_masks("all masks"))
 
@@ -128,7 +139,7 @@ class StreamingSegmentationDataset(IterableDataset):
     Args:
         dataset (`datasets.IterableDataset`):
             Column `image`, maybe `mask`, and any others.
-        transform, seed, ignore_index, palette, num_classes, reduce_labels:
+        transform, seed, ignore_index, palette, num_classes, reduce_labels, views:
             As for [`SegmentationDataset`].
 
     Raises:
@@ -145,8 +156,9 @@ class StreamingSegmentationDataset(IterableDataset):
         palette: Sequence[str | Sequence[int]] | None = None,
         num_classes: int | None = None,
         reduce_labels: bool = False,
+        views: bool = False,
     ):
-        _check_columns(list(known_features(dataset)), {"pixel_values", "labels"})
+        _check_columns(list(known_features(dataset)), views)
         self.dataset = keep_encoded(dataset)
         self.transform = transform
         self.seed = seed
@@ -154,6 +166,7 @@ class StreamingSegmentationDataset(IterableDataset):
         self.palette = parse_palette(palette, num_classes)
         self.num_classes = num_classes
         self.reduce_labels = reduce_labels
+        self.views = views
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -174,7 +187,7 @@ class StreamingSegmentationDataset(IterableDataset):
                 if not known and num_binary == BINARY_ROWS:
                     raise ValueError(binary_masks(f"{BINARY_ROWS} masks, all so far,"))
             seeds = (self.seed, self.epoch.item(), worker_id, index)
-            yield make_example(row, image, mask, self.transform, seeds, self.ignore_index)
+            yield make_example(row, image, mask, self.transform, seeds, self.ignore_index, self.views)
         if num_binary and not known and worker is None:
             raise ValueError(binary_masks("all masks"))
 
@@ -200,18 +213,20 @@ def make_example(
     transform: Transform,
     seeds: Sequence[int],
     ignore_index: int = IGNORE_INDEX,
+    views: bool = False,
 ) -> dict[str, Any]:
     """
     `pixel_values` (3, H, W) float32 and, with a mask, `labels` int64 of the image and mask of a row, transformed under
     a random stream made from `seeds`, none of them negative; and the row's other columns as they are. Pixels that are
-    255 in the mask are labelled `ignore_index`.
+    255 in the mask are labelled `ignore_index`. With `views` also the columns of [`~rss_hf.data.views.View`].
     """
-    pixel_values, labels = transform_with_seeds(transform, image, mask, seeds)
+    inputs = (image, mask, View.whole(*image.shape[-2:])) if views else (image, mask)
+    pixel_values, labels, *view = transform_with_seeds(transform, inputs, seeds)
     example = {name: value for name, value in row.items() if name not in ("image", "mask")}
     example["pixel_values"] = pixel_values
     if labels is not None:
         example["labels"] = labels.where(labels != IGNORE_INDEX, ignore_index)
-    return example
+    return example | (view[0].columns() if view else {})
 
 
 def _open_as_tensors(
@@ -232,20 +247,19 @@ def _pixel_positions(height: int, width: int) -> torch.Tensor:
     return y[:, None] * POSITION_GRID + x
 
 
-def transform_with_seeds(
-    transform: Transform, image: tv_tensors.Image, mask: tv_tensors.Mask | None, seeds: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`transform(image, mask)` under a random stream made from `seeds`, no other random state being touched."""
+def transform_with_seeds(transform: Transform, inputs: tuple, seeds: Sequence[int]) -> tuple:
+    """`transform(*inputs)` under a random stream made from `seeds`, no other random state being touched."""
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would seed the GPU too, whose state fork_rng does not restore here.
         torch.default_generator.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
-        return transform(image, mask)
+        return transform(*inputs)
 
 
-def _check_columns(columns: list[str], made: set[str]) -> None:
+def _check_columns(columns: list[str], views: bool, made: set[str] = frozenset()) -> None:
+    """Refuses rows without images, and columns that would be overwritten by a tensor made of them."""
     if "image" not in columns:
         raise ValueError(f"The data set has no column 'image', only {columns}. Rename the one that holds the images.")
-    clash = made & set(columns)
+    clash = (made | {"pixel_values", "labels", *(VIEW_COLUMNS if views else ())}) & set(columns)
     if clash:
         raise ValueError(
             f"The columns {sorted(clash)} would be overwritten by the tensors of that name. Rename or remove them."

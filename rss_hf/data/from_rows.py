@@ -1,14 +1,21 @@
 """Rows of a data set as the examples that a model's image processor asks for."""
 
+import copy
+import logging
 from collections.abc import Sequence
 
 import datasets
+from torch.utils.data import Dataset, Subset
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..constants import IGNORE_INDEX
-from .columns import Rows, rename_columns
+from .columns import Rows, known_features, rename_columns
 from .examples import SegmentationDataset, StreamingSegmentationDataset
+from .rows import is_missing
 from .transforms import SCALE_RANGE, EvalTransform, like_processor, reduces_labels, train_transform
+
+
+logger = logging.getLogger(__name__)
 
 
 def training_examples(
@@ -20,6 +27,8 @@ def training_examples(
     photometric_distortion: bool = True,
     seed: int = 42,
     positions: bool = False,
+    views: bool = False,
+    whole_images: bool | None = None,
     ignore_index: int = IGNORE_INDEX,
     palette: Sequence[str | Sequence[int]] | None = None,
     num_classes: int | None = None,
@@ -37,8 +46,10 @@ def training_examples(
         image_size (`tuple[int, int]`, *optional*, defaults to the size that the image processor makes):
             Height and width of the examples, in pixels.
         scale_range, photometric_distortion:
-            As for [`train_transform`].
-        seed, positions, ignore_index, palette, num_classes:
+            As for [`train_transform`]. Whole images are not scaled at random.
+        whole_images (`bool`, *optional*, defaults to whether the rows have no masks):
+            Show whole images, resized to `image_size`, instead of parts of them.
+        seed, positions, views, ignore_index, palette, num_classes:
             As for [`SegmentationDataset`].
 
     Returns:
@@ -48,14 +59,16 @@ def training_examples(
         `ValueError`: `image_size` left out where the processor has no height and width, `positions` of a stream, or
         what the data sets refuse.
     """
+    rows = rename_columns(rows)
     transform = train_transform(
         _processed_size(image_processor) if image_size is None else tuple(image_size),
         **like_processor(image_processor),
         scale_range=scale_range,
         photometric_distortion=photometric_distortion,
         ignore_index=ignore_index,
+        whole_images="mask" not in rows.column_names if whole_images is None else whole_images,
     )
-    rows, options = rename_columns(rows), (ignore_index, palette, num_classes, reduces_labels(image_processor))
+    options = (ignore_index, palette, num_classes, reduces_labels(image_processor), views)
     if not isinstance(rows, datasets.IterableDataset):
         return SegmentationDataset(rows, transform, seed, positions, *options)
     if positions:
@@ -70,6 +83,7 @@ def evaluation_examples(
     rows: Rows,
     image_processor: BaseImageProcessor,
     *,
+    views: bool = False,
     ignore_index: int = IGNORE_INDEX,
     palette: Sequence[str | Sequence[int]] | None = None,
     num_classes: int | None = None,
@@ -89,7 +103,27 @@ def evaluation_examples(
         palette=palette,
         num_classes=num_classes,
         reduce_labels=reduces_labels(image_processor),
+        views=views,
     )
+
+
+def labelled_examples(examples: Dataset) -> Dataset:
+    """
+    Those of some examples whose row has a mask; others than [`SegmentationDataset`] and
+    [`StreamingSegmentationDataset`] as they are.
+    """
+    if isinstance(examples, StreamingSegmentationDataset) and "mask" in known_features(examples.dataset):
+        examples = copy.copy(examples)
+        examples.dataset = examples.dataset.filter(lambda row: not is_missing(row["mask"]))
+    elif isinstance(examples, SegmentationDataset) and "mask" in examples.dataset.column_names:
+        masks = examples.dataset.select_columns(["mask"])
+        labelled = [index for index, row in enumerate(masks) if not is_missing(row["mask"])]
+        if len(labelled) < len(examples):
+            logger.warning(
+                "%d of %d rows have no mask and are left out.", len(examples) - len(labelled), len(examples)
+            )
+            return Subset(examples, labelled)
+    return examples
 
 
 def _processed_size(image_processor: BaseImageProcessor) -> tuple[int, int]:

@@ -13,7 +13,6 @@ from huggingface_hub import HfApi
 
 from .columns import (
     EVAL_SPLITS,
-    MASK_COLUMNS,
     TRAIN_SPLITS,
     VOC_DATASETS,
     Rows,
@@ -59,7 +58,8 @@ class SegmentationData:
 
     Args:
         train (`datasets.Dataset` or `datasets.IterableDataset`):
-            Columns `image`, maybe `mask`, and whatever else the source has; None where nothing is to train on.
+            Columns `image`, maybe `mask`, which is None in rows without one, and whatever else the source has; None
+            where nothing is to train on.
         validation (`datasets.Dataset` or `datasets.IterableDataset`):
             The same columns.
         class_names (`list[str]`):
@@ -97,14 +97,14 @@ def load_segmentation_dataset(
     max_eval_samples: int | None = None,
     seed: int = 42,
     require_train: bool = True,
-    require_masks: bool = True,
 ) -> SegmentationData:
     """
     Loads a segmentation data set, wherever it lives.
 
     Args:
         dataset_name (`str`):
-            A Hub id (`"nateraw/pascal-voc-2012"`); a local folder that `datasets.load_dataset` reads; two folders
+            A Hub id (`"nateraw/pascal-voc-2012"`); a local folder that `datasets.load_dataset` reads, of images alone
+            or with a `metadata.jsonl` of what is known of each, say; two folders
             `"IMAGES,MASKS"` with files of equal stems, flat or in split sub-folders (`train`, `val`, ...); or one of
             the built-in `"shapes"` and `"shapes-hard"`.
         dataset_config (`str`, *optional*):
@@ -121,7 +121,7 @@ def load_segmentation_dataset(
             The column to call `image`.
         mask_column (`str`, *optional*, defaults to the first of `mask`, `segmentation_mask`, `annotation`, `label`, \
         `labels` that holds images):
-            The column to call `mask`.
+            The column to call `mask`. `"none"`: there are none.
         class_names (`list[str]`, *optional*):
             At most 255 names, by class id. Known without being passed for the built-in data sets, the ids in
             `VOC_DATASETS` and local folders that hold an `id2label.json`.
@@ -138,8 +138,6 @@ def load_segmentation_dataset(
             Decides which rows are held out and which are kept and, when streaming, the order of the training rows.
         require_train (`bool`, *optional*, defaults to `True`):
             Whether there must be a split to train on. If not, `train` is None where there is only one to evaluate on.
-        require_masks (`bool`, *optional*, defaults to `True`):
-            Whether there must be a column of masks.
 
     Returns:
         [`SegmentationData`]
@@ -169,12 +167,9 @@ def load_segmentation_dataset(
         train, validation = hold_out(train, validation_fraction, seed, quoted)
 
     def prepare(rows: Rows, split: str, limit: int | None, option: str) -> Rows:
-        rows = rename_columns(rows, image_column, mask_column, quoted)
         if not isinstance(rows, datasets.IterableDataset) and not len(rows):
             raise ValueError(f"The split {split!r} of {quoted} has no rows. Pass another one, or add images.")
-        if require_masks:
-            _require_masks(rows, quoted)
-        return subsample(rows, limit, seed, option)
+        return rename_columns(subsample(rows, limit, seed, option), image_column, mask_column, quoted)
 
     validation = prepare(validation, eval_split or train_split, max_eval_samples, "max_eval_samples")
     if train is not None:
@@ -185,14 +180,6 @@ def load_segmentation_dataset(
     logger.info("%s: training on split %s, evaluating on %s", dataset_name, train_split, eval_split)
     source = _source(dataset_name, dataset_config, revision, train_split, eval_split)
     return SegmentationData(train, validation, names, mask_palette or voc_palette(len(names)), source, mask_palette)
-
-
-def _require_masks(rows: Rows, name: str) -> None:
-    if "mask" not in rows.column_names:
-        raise ValueError(
-            f"{name} has no column of images called {' or '.join(MASK_COLUMNS)}; it has {sorted(rows.column_names)}. "
-            "Pass the one that holds the masks as mask_column."
-        )
 
 
 def _source(name: str, config: str | None, revision: str | None, *splits: str | None) -> DataSource:

@@ -9,7 +9,6 @@ from os import PathLike
 from typing import IO
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
@@ -52,6 +51,7 @@ def open_within_bounds(source: str | PathLike | IO[bytes]) -> PIL.Image.Image:
             image = PIL.Image.open(source)
         except PIL.Image.DecompressionBombError as error:
             raise ValueError(f"it is too large; {error}. {TOO_LARGE}") from error
+    image.filename = ""  # else Pillow maps plain TIFF files into memory, and mixes up those that EXIF turns
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(
             f"it has {image.width}x{image.height} pixels, {image.width * image.height / 1e6:.0f} million. {TOO_LARGE}"
@@ -102,12 +102,6 @@ def refuse_32_bit(image: PIL.Image.Image) -> None:
     # Pillow before 11.3 opens a 16-bit grey PNG in mode I, which stands for 32 bits elsewhere.
     if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
         raise ValueError(f"its mode is {image.mode!r}, whose range is not known; save it with 8 or 16 bits a channel")
-
-
-def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
-    """(width, height) of an image after it is turned as its EXIF tag says."""
-    turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return image.size[::-1] if turned else image.size
 
 
 @contextmanager

@@ -21,10 +21,12 @@ def read_folder_pair(name: str) -> datasets.DatasetDict:
             `"IMAGES,MASKS"`: two folders, flat or with equal sub-folders named as splits (`train`, `val`, ...).
 
     Returns:
-        `datasets.DatasetDict`: one split a sub-folder, or `train`; columns `id` (the stem), `image` and `mask`.
+        `datasets.DatasetDict`: one split a sub-folder, or `train`; columns `id` (the stem), `image` and `mask`, which
+        is None for an image without one.
 
     Raises:
-        `FileNotFoundError`: no such folder, a folder without images, or an image without a mask.
+        `FileNotFoundError`: no such folder, a folder without images, or an image without a mask beside a mask without
+        an image, whose names are then taken to be wrong.
         `ValueError`: not two folders, or two files of one stem.
     """
     folders = [Path(part.strip()).expanduser() for part in name.split(",")]
@@ -35,17 +37,17 @@ def read_folder_pair(name: str) -> datasets.DatasetDict:
     splits = datasets.DatasetDict()
     for split in [s for s in (*TRAIN_SPLITS, *EVAL_SPLITS) if (image_folder / s).is_dir()] or [""]:
         images, masks = _files_by_stem(image_folder / split), _files_by_stem(mask_folder / split)
-        alone = sorted(images.keys() - masks.keys())
-        if alone:
+        alone, unused = sorted(images.keys() - masks.keys()), masks.keys() - images.keys()
+        if alone and unused:
             raise FileNotFoundError(
                 f"{len(alone)} of the {len(images)} images in {image_folder / split} have no mask in "
                 f"{mask_folder / split}, first {images[alone[0]]}: a file {alone[0]}.png is expected (equal stems). "
-                "Add the masks or take the images out."
+                f"{len(unused)} masks have no image, first {masks[min(unused)]}. Give both of a pair one name."
             )
-        if masks.keys() - images.keys():
-            logger.warning("%d masks in %s have no image", len(masks.keys() - images.keys()), mask_folder / split)
+        if unused:
+            logger.warning("%d masks in %s have no image", len(unused), mask_folder / split)
         stems = sorted(images)
-        columns = {"id": stems, "image": [images[s] for s in stems], "mask": [masks[s] for s in stems]}
+        columns = {"id": stems, "image": [images[s] for s in stems], "mask": [masks.get(s) for s in stems]}
         splits[split or "train"] = datasets.Dataset.from_dict(columns, features=features)
     return splits
 

@@ -27,6 +27,11 @@ def file_name(where: str, value: dict | PIL.Image.Image | None) -> str:
     return f"{where} ({value['path']})" if isinstance(value, dict) and value["path"] else where
 
 
+def is_missing(value: dict | PIL.Image.Image | None) -> bool:
+    """Whether there is no image or mask where a row could have one."""
+    return value is None or (isinstance(value, dict) and value["bytes"] is None and value["path"] is None)
+
+
 def open_row(
     row: dict,
     where: str,
@@ -55,7 +60,7 @@ def open_row(
 
     Returns:
         `tuple[PIL.Image.Image, np.ndarray | None]`: RGB of (W, H) pixels, and (H, W) uint8, ids and 255 for pixels of
-        no class; None for a row without a column `mask`.
+        no class, all of them where `mask` is None; None for a row without a column `mask`.
 
     Raises:
         `ValueError`: an image or mask that is missing, damaged, too large or of an unsuitable mode, or sizes that
@@ -68,8 +73,10 @@ def open_row(
         image = to_upright_rgb(stored)
     if "mask" not in row:
         return image, None
+    if is_missing(row["mask"]):
+        return image, np.full((image.height, image.width), IGNORE_INDEX, np.uint8)
     where = file_name(where, row["mask"])
-    mask = _turn_with_image(open_mask(row["mask"], where), stored, image.size, where)
+    mask = turn_with_image(open_mask(row["mask"], where), stored, image.size, where)
     indices = mask_to_indices(mask, palette, where)
     reduced = reduce_ids(indices) if reduce_labels else indices
     if num_classes is not None and ((reduced >= num_classes) & (reduced != IGNORE_INDEX)).any():
@@ -81,7 +88,7 @@ def _open(value: dict | PIL.Image.Image | None, what: str) -> PIL.Image.Image:
     """An image whose header is read and whose pixels, unless it came as an image, are not decoded yet."""
     if isinstance(value, PIL.Image.Image):
         return value
-    if value is None:
+    if is_missing(value):
         raise ValueError(f"{what} is missing (None). Filter such rows out first.")
     with named_errors(what, "opened"):
         if value["bytes"] is not None:
@@ -99,10 +106,21 @@ def open_mask(value: dict | PIL.Image.Image | None, where: str) -> PIL.Image.Ima
         return PIL.ImageOps.exif_transpose(mask)
 
 
-def _turn_with_image(
+def turn_with_image(
     mask: PIL.Image.Image, image: PIL.Image.Image, size: tuple[int, int], where: str
 ) -> PIL.Image.Image:
-    """The mask in the orientation of the upright image, whose `size` is (W, H); `image` is as it is stored."""
+    """
+    The mask in the orientation of the upright image.
+
+    Args:
+        mask (`PIL.Image.Image`): of the size of the upright image, or of that in which it is stored.
+        image (`PIL.Image.Image`): as it is stored.
+        size (`tuple[int, int]`): (W, H) of the upright image.
+        where (`str`): what the error calls the two.
+
+    Raises:
+        `ValueError`: a mask of another size.
+    """
     if mask.size == size:
         return mask
     if mask.size == image.size:

@@ -11,10 +11,14 @@ from torchvision.transforms import v2
 from transformers.image_processing_utils import BaseImageProcessor
 
 from ..constants import IGNORE_INDEX
+from .views import View
 
 
 Transform = Callable[[tv_tensors.Image, tv_tensors.Mask | None], tuple[torch.Tensor, torch.Tensor | None]]
-"""Image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32 and labels int64 or None."""
+"""
+Image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32 and labels int64 or None. Those
+made here also take a [`~rss_hf.data.views.View`] (h, w) after these two, and give back that of (H, W).
+"""
 
 
 SCALE_RANGE = (0.5, 2.0)
@@ -62,7 +66,7 @@ class RandomPadSmaller(v2.Transform):
     def __init__(self, size: tuple[int, int], ignore_index: int = IGNORE_INDEX):
         super().__init__()
         self.size = size
-        self.fill = {tv_tensors.Image: 0, tv_tensors.Mask: ignore_index}
+        self.fill = {tv_tensors.Image: 0, tv_tensors.Mask: ignore_index, View: False}
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, list[int]]:
         height, width = v2.query_size(flat_inputs)
@@ -84,6 +88,8 @@ def train_transform(
     photometric_distortion: bool = True,
     ignore_index: int = IGNORE_INDEX,
     flip_channels: bool = False,
+    whole_images: bool = False,
+    interpolation: int = PIL.Image.Resampling.BILINEAR,
 ) -> Transform:
     """
     Augmentation for training: scale, crop, flip, distort the colours, normalise, pad.
@@ -104,6 +110,11 @@ def train_transform(
             The label of padding.
         flip_channels (`bool`, *optional*, defaults to `False`):
             Whether the channels come out as B, G, R.
+        whole_images (`bool`, *optional*, defaults to `False`):
+            Resize whole images to `image_size`, and their masks by nearest neighbour, instead of scaling, cropping,
+            flipping and padding them: what is known of a whole image is then true of the example.
+        interpolation (`int`, *optional*, defaults to bilinear):
+            How whole images are resized, one of `PIL.Image.Resampling`.
 
     Returns:
         [`Transform`]: image (3, h, w) uint8 and mask (h, w) uint8 or None -> pixel values (3, H, W) float32,
@@ -120,22 +131,36 @@ def train_transform(
         raise ValueError(
             f"scale_range must be two positive numbers up to {MAX_SCALE}, the smaller first, got {scale_range}."
         )
-    # ScaleJitter divides target_size[1] by the height and target_size[0] by the width: it wants (width, height).
-    scale = [] if tuple(scale_range) == (1, 1) else [ScaleJitter(tuple(image_size[::-1]), tuple(scale_range))]
+    if whole_images:
+        place, pad = [v2.Resize(tuple(image_size), interpolation)], []
+    else:
+        place, pad = _random_place(image_size, scale_range), [RandomPadSmaller(image_size, ignore_index)]
     distort = [v2.RandomPhotometricDistort()] if photometric_distortion else []
+    dtypes = {tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64, "others": None}
     return v2.Compose(
         [
-            *scale,
-            RandomCropLarger(image_size),
-            v2.RandomHorizontalFlip(),
+            *place,
             *distort,
-            v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}, scale=True),
+            v2.ToDtype(dtypes, scale=True),
             v2.Normalize(image_mean, image_std),
-            RandomPadSmaller(image_size, ignore_index),
+            *pad,
             *([FlipChannels()] if flip_channels else []),
-            v2.ToPureTensor(),
+            ToPureTensor(),
         ]
     )
+
+
+def _random_place(image_size: tuple[int, int], scale_range: tuple[float, float]) -> list[v2.Transform]:
+    # ScaleJitter divides target_size[1] by the height and target_size[0] by the width: it wants (width, height).
+    scale = [] if tuple(scale_range) == (1, 1) else [ScaleJitter(tuple(image_size[::-1]), tuple(scale_range))]
+    return [*scale, RandomCropLarger(image_size), v2.RandomHorizontalFlip()]
+
+
+class ToPureTensor(v2.ToPureTensor):
+    """torchvision's, which leaves a [`~rss_hf.data.views.View`] what it is."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return inpt if isinstance(inpt, View) else super().transform(inpt, params)
 
 
 class FlipChannels(v2.Transform):
@@ -155,7 +180,13 @@ def like_processor(image_processor: BaseImageProcessor) -> dict[str, Any]:
         mean, std = ([value / largest for value in values] for values in (mean, std))
     # A setting of a file that the processor's class does not know stays without effect.
     flips = "do_flip_channel_order" in image_processor.valid_kwargs.__annotations__
-    return {"image_mean": mean, "image_std": std, "flip_channels": flips and bool(config["do_flip_channel_order"])}
+    resample = config.get("resample")
+    return {
+        "image_mean": mean,
+        "image_std": std,
+        "flip_channels": flips and bool(config["do_flip_channel_order"]),
+        "interpolation": PIL.Image.Resampling.BILINEAR if resample is None else int(resample),
+    }
 
 
 def reduces_labels(image_processor: BaseImageProcessor) -> bool:
@@ -191,6 +222,15 @@ def process_image(image_processor: BaseImageProcessor, image: PIL.Image.Image | 
     return pixel_values.float()
 
 
+def to_images(image_processor: BaseImageProcessor, pixel_values: torch.Tensor) -> list[PIL.Image.Image]:
+    """The RGB images of pixel values (B, 3, H, W) as an image processor makes them, rounded to 8 bits."""
+    made = like_processor(image_processor)
+    mean, std = (pixel_values.new_tensor(made[name]).view(3, 1, 1) for name in ("image_mean", "image_std"))
+    pixels = pixel_values.flip(-3) if made["flip_channels"] else pixel_values
+    pixels = ((pixels * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return [PIL.Image.fromarray(image) for image in pixels.movedim(1, -1).cpu().numpy()]
+
+
 class EvalTransform:
     """
     For scoring: pixel values as [`process_image`] makes them, labels untouched.
@@ -204,8 +244,9 @@ class EvalTransform:
         self.image_processor = image_processor
 
     def __call__(
-        self, image: tv_tensors.Image, mask: tv_tensors.Mask | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(3, h, w) uint8, (h, w) uint8 -> (3, H, W) float32, (h, w) int64."""
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask | None, *view: View
+    ) -> tuple[torch.Tensor | None, ...]:
+        """(3, h, w) uint8, (h, w) uint8 -> (3, H, W) float32, (h, w) int64; and of a view (h, w) that of (H, W)."""
         labels = None if mask is None else mask.as_subclass(torch.Tensor).long()
-        return process_image(self.image_processor, image), labels
+        pixel_values = process_image(self.image_processor, image)
+        return pixel_values, labels, *[View.whole(*pixel_values.shape[-2:]) for _ in view]

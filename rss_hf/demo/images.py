@@ -42,18 +42,27 @@ def yes_or_no(value: object, name: str) -> bool:
 
 def open_photo(path: str, what: str = "The image") -> Image.Image:
     """
-    The image of a file as it is meant to be seen, of mode RGB (see [`~rss_hf.data.to_upright_rgb`]).
+    The image of a file as it is meant to be seen, of mode RGB: [`open_picture`], then [`upright`].
 
     Raises:
-        Refusal: see [`open_picture`].
+        Refusal: see these.
     """
-    image = open_picture(path, what)
+    return upright(open_picture(path, what), what)
+
+
+def upright(picture: Image.Image, what: str = "The image") -> Image.Image:
+    """
+    A decoded picture as it is meant to be seen, of mode RGB (see [`~rss_hf.data.to_upright_rgb`]).
+
+    Raises:
+        Refusal: if the colours of its mode are not known.
+    """
     try:
-        return to_upright_rgb(image)
+        return to_upright_rgb(picture)
     except ValueError as error:
         raise Refusal(
-            f"{what} has pixels of mode {image.mode}, whose colours are not known. Save it as PNG or JPEG with 8 bits "
-            "a channel."
+            f"{what} has pixels of mode {picture.mode}, whose colours are not known. Save it as PNG or JPEG with "
+            "8 bits a channel."
         ) from error
 
 

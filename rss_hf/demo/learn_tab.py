@@ -3,9 +3,10 @@
 import gradio as gr
 
 from ..reporting.figures import colorize
+from ..training import RSSConfig
 from .components import api, computing, enlarged, saved, upload, uploaded
-from .images import open_photo, whole
-from .learning import ESTIMATORS, REWARD_NAMES, SAMPLES, STRIDES, draw, open_reference, pair_pictures, pair_text
+from .images import open_picture, upright, whole
+from .learning import ESTIMATOR_NAMES, REWARD_NAMES, SAMPLES, STRIDES, draw, open_reference, pair_pictures, pair_text
 from .models import Models
 from .segment import PALETTE
 
@@ -35,7 +36,7 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
             with gr.Row():
                 reward = gr.Dropdown(REWARD_NAMES, value="mean_iou", label="Reward", min_width=180)
                 estimator = gr.Dropdown(
-                    list(ESTIMATORS), value="leave_one_out", label="Advantage estimator", min_width=180
+                    ESTIMATOR_NAMES, value=RSSConfig.advantage_estimator, label="Advantage estimator", min_width=180
                 )
             with gr.Row():
                 first = gr.Slider(1, SAMPLES[1], 1, step=1, label="Compare map", min_width=140)
@@ -56,9 +57,9 @@ def learn_tab(models: Models, name: gr.Textbox, examples: list[list[str]]):
         ]
 
     def drawn_from(image, mask, model, *how):
-        picture = open_photo(uploaded(image, "an image"))
-        loaded = models.get(model)
-        reference = open_reference(uploaded(mask, "a reference mask"), picture, loaded)
+        stored = open_picture(uploaded(image, "an image"), "The image")
+        picture, loaded = upright(stored), models.get(model)
+        reference = open_reference(uploaded(mask, "a reference mask"), stored, picture.size, loaded)
         return picture, draw(loaded, picture, reference, *how)
 
     @computing

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from ..advantages import leave_one_out, pairwise_spatial_difference
+from ..advantages import ESTIMATORS
 from ..constants import IGNORE_INDEX
 from ..data import mask_to_indices
 from ..data.masks import reduce_ids, unknown_ids
+from ..data.rows import turn_with_image
 from ..data.transforms import reduces_labels
 from ..policy import PixelPolicy, action_grid, upsample_actions
 from ..reporting.figures import overlay
@@ -25,10 +26,8 @@ SAMPLES = (2, 16)  # K, from and to
 MAX_SAMPLED_PIXELS = 4_000_000  # of an image that maps are drawn of
 STRIDES = (32, 16, 8, 4, 2)
 REWARD_NAMES = tuple(REWARDS)
-ESTIMATORS = {
-    "leave_one_out": lambda rewards, actions: leave_one_out(rewards),
-    "pairwise_spatial_difference": pairwise_spatial_difference,
-}
+# Those that compare the maps of one step, and know of no step before it.
+ESTIMATOR_NAMES = tuple(name for name, estimator in ESTIMATORS.items() if not estimator.required_columns)
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,14 @@ class Draw:
         return self.actions[i] != self.actions[j]
 
 
-def open_reference(path: str, image: Image.Image, loaded: Loaded) -> np.ndarray:
+def open_reference(path: str, stored: Image.Image, size: tuple[int, int], loaded: Loaded) -> np.ndarray:
     """
-    The reference mask of an upright image, from an uploaded file.
+    The reference mask of an image, upright, from an uploaded file. It is turned as the masks of training are.
 
     Args:
         path (`str`): the file; its pixels are class ids, or the colours of PASCAL VOC.
-        image (`PIL.Image.Image`): of size (W, H).
+        stored (`PIL.Image.Image`): the image as it is stored.
+        size (`tuple[int, int]`): (W, H) of the image, upright.
         loaded ([`Loaded`]): the model, whose configuration says the classes and the ignore index.
 
     Returns:
@@ -77,12 +77,8 @@ def open_reference(path: str, image: Image.Image, loaded: Loaded) -> np.ndarray:
     """
     num_classes = len(loaded.class_names)
     mask = ImageOps.exif_transpose(open_picture(path, "The mask"))
-    if mask.size != image.size:
-        raise Refusal(
-            f"The image has {image.width} x {image.height} pixels and the mask {mask.width} x {mask.height}: "
-            "they must be of one size."
-        )
     try:
+        mask = turn_with_image(mask, stored, size, "Reference")
         labels = mask_to_indices(mask, PALETTE[:num_classes], "Reference")
         reduce = reduces_labels(loaded.processor)
         if not reduce:
@@ -120,7 +116,7 @@ def draw(
         num_samples (`int`): K, in `SAMPLES`.
         stride (`int`): pixels of the model's input from site to site of the action grid, one of `STRIDES`.
         reward (`str`): one of `REWARD_NAMES`.
-        advantage_estimator (`str`): one of `ESTIMATORS`.
+        advantage_estimator (`str`): one of `ESTIMATOR_NAMES`.
         seed (`int`): of the draw; the same seed draws the same maps.
 
     Raises:
@@ -138,7 +134,7 @@ def draw(
     for name, value, known in (
         ("stride", stride, STRIDES),
         ("reward", reward, REWARD_NAMES),
-        ("advantage estimator", advantage_estimator, tuple(ESTIMATORS)),
+        ("advantage estimator", advantage_estimator, ESTIMATOR_NAMES),
     ):
         if value not in known:
             raise Refusal(f"The {name} is none of {', '.join(map(str, known))}.")
@@ -155,7 +151,9 @@ def draw(
         actions = policy.sample(num_samples, torch.Generator().manual_seed(seed))  # (K, 1, h, w)
         batch = RewardBatch({"pixel_values": pixel_values, "labels": references})
         rewards = WeightedRewards(reward)(actions, batch, policy.num_actions)[reward]
-        advantages = ESTIMATORS[advantage_estimator](rewards, actions)
+        estimator = ESTIMATORS[advantage_estimator]
+        # No context: advantages, unlike weights, take nothing from a run.
+        advantages = estimator(estimator.config_class(), None).advantages(rewards, actions)
     by_map = [values.nanmean((1, 2, 3)).tolist() for values in (rewards, advantages)]
     return Draw(actions[:, 0], *by_map)
 

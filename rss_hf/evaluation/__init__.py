@@ -2,10 +2,11 @@
 
 from .metrics import confusion_matrix, segmentation_scores
 from .predict import evaluate_model, has_labels, predict_maps, predict_maps_and_entropies
-from .reward_evaluation import evaluate_rewards
+from .reward_evaluation import RewardScores, evaluate_rewards
 
 
 __all__ = [
+    "RewardScores",
     "confusion_matrix",
     "evaluate_model",
     "evaluate_rewards",

@@ -79,7 +79,7 @@ def evaluate_model(
     dataloader: Iterable[dict],
     num_labels: int,
     accelerator: Accelerator,
-    on_step: Callable[[int], None] | None = None,
+    on_batch: Callable[[dict], None] | None = None,
     *,
     ignore_index: int = IGNORE_INDEX,
     window: tuple[int, int] | None = None,
@@ -98,7 +98,7 @@ def evaluate_model(
             (B, H, W), int64 in [0, C) or `ignore_index`.
         num_labels (`int`): C.
         accelerator (`Accelerator`): Gathers the counts.
-        on_step (`Callable[[int], None]`, *optional*): Called after each batch with its index, from 0.
+        on_batch (`Callable[[dict], None]`, *optional*): Called with each batch, after it was scored.
         ignore_index (`int`, *optional*, defaults to 255): The label of void pixels.
         window, stride, flip (*optional*): As in [`predict_maps`].
 
@@ -113,7 +113,7 @@ def evaluate_model(
     was_training = model.training
     model.eval()
     try:
-        for step, batch in enumerate(dataloader):
+        for batch in dataloader:
             labels = batch["labels"]
             if isinstance(labels, list) and isinstance(dataloader, DataLoaderDispatcher):
                 raise ValueError(
@@ -126,8 +126,8 @@ def evaluate_model(
             pairs = zip(maps, labels, strict=True)
             counts = torch.stack([confusion_matrix(*pair, num_labels, ignore_index) for pair in pairs])  # (B, C, C)
             confusion += accelerator.gather_for_metrics(counts).sum(dim=0)
-            if on_step is not None:
-                on_step(step)
+            if on_batch is not None:
+                on_batch(batch)
     finally:
         model.train(was_training)
     return confusion

@@ -1,6 +1,7 @@
 """Trained models for where rss_hf is not: plain SegFormer checkpoints and ONNX."""
 
 import os
+from importlib.util import find_spec
 
 import torch
 from torch import nn
@@ -64,8 +65,11 @@ def export_onnx(model: str | os.PathLike, path: str | os.PathLike, revision: str
         revision (`str`, *optional*, defaults to the main branch): branch, tag or commit of a Hub id.
 
     Raises:
-        ImportError: if `onnxscript` is not installed.
+        ImportError: if `onnx` or `onnxscript` is not installed.
     """
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"ONNX export needs {' and '.join(missing)}, not installed: pip install 'rss-hf[onnx]'.")
     network = AutoModelForSemanticSegmentation.from_pretrained(model, revision=revision, dtype=torch.float32)
     free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     program = torch.onnx.export(

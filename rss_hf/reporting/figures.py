@@ -5,6 +5,7 @@ from os import PathLike
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -92,10 +93,11 @@ def comparison_sheet(
     palette: ArrayLike,
     class_names: list[str],
     path: str | PathLike,
+    scores: list[tuple[str, np.ndarray | None]] | None = None,
 ):
     """
     Writes a PNG with a row for each image, its columns image, reference and prediction, and a legend of the classes
-    that occur. Without any reference there is no column for them.
+    that occur. Without any reference there is no column for them; with `scores` the last column shows these.
 
     Args:
         rows (`list[tuple]`): (image, reference, prediction); image a `PIL.Image.Image`, the others label maps (H, W)
@@ -103,27 +105,32 @@ def comparison_sheet(
         palette (array of shape `(C, 3)`): RGB colours, 0 to 255, of the labels.
         class_names (`list[str]`): The names of the C classes.
         path (`str` or `PathLike`): The file to write.
+        scores (`list[tuple]`, *optional*): What each prediction earned: a text, and a map (h, w) of floats, bright
+            where it earned much, or None.
 
     Raises:
-        ValueError: if there are no rows.
+        ValueError: if there are no rows, or not as many scores.
     """
     if not rows:
         raise ValueError(f"There is nothing to compare on {path}: give at least one (image, reference, prediction).")
-    titles = ["image", "reference", "prediction"]
-    if all(reference is None for _, reference, _ in rows):
-        titles.remove("reference")
+    titles, parts = ["image", "reference", "prediction"], [*zip(*rows, strict=True)]
+    if all(reference is None for reference in parts[1]):
+        titles, parts = titles[::2], parts[::2]
+    if scores is not None:
+        titles, parts = [*titles, "score"], [*parts, scores]
     heights = [image.height / image.width for image, _, _ in rows]
     figure = Figure(figsize=(3 * len(titles), 3 * sum(heights) + 0.8), layout="constrained")
     axes = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
     labels = set()
-    for row, row_axes in zip(rows, axes, strict=True):
-        image, *masks = row if len(titles) == 3 else (row[0], row[2])
-        row_axes[0].imshow(image.convert("RGB"))
-        for mask, axis in zip(masks, row_axes[1:], strict=True):
-            if mask is not None:
-                picture = colorize(mask, palette)
+    for title, column, column_axes in zip(titles, parts, axes.T, strict=True):
+        column_axes[0].set_title(title)
+        for cell, axis in zip(column, column_axes, strict=True):
+            if title == "image":
+                axis.imshow(cell.convert("RGB"))
+            elif title == "score":
+                _show_score(axis, *cell)
+            elif cell is not None:
+                picture = colorize(cell, palette)
                 axis.imshow(picture.convert("RGB"), interpolation="nearest")
                 labels |= set(np.unique(picture).tolist())
     for axis in axes.flat:
@@ -133,6 +140,14 @@ def comparison_sheet(
     handles = [Patch(facecolor=colours[label], edgecolor="0.6", label=names[label]) for label in sorted(labels)]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, frameon=False)
     figure.savefig(path, format="png", dpi=120)
+
+
+def _show_score(axis: Axes, text: str, values: np.ndarray | None) -> None:
+    """A text in the middle, over the map (h, w) of the values where there is one."""
+    if values is not None:
+        axis.imshow(values, cmap="inferno", interpolation="nearest")
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    axis.text(0.5, 0.5, text, ha="center", va="center", transform=axis.transAxes, bbox=box)
 
 
 def training_curves(log_history: list[dict[str, float]], path: str | PathLike):

@@ -63,7 +63,7 @@ def _numbers(answer: Any) -> torch.Tensor:
         raise TypeError(f"a {kind}")
     try:
         array = np.ma.array(answer)  # a copy
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"a {kind} that makes no array: {error}") from error
     if array.dtype.kind == "O":
         strange = [entry for entry in array.data.flat if not (entry is None or isinstance(entry, numbers.Real))]

@@ -1,36 +1,56 @@
 """
 What a reward is, what it may read, and how one is called.
 
-A reward is any callable `reward(predictions, references=None, **columns)`:
+A reward is any callable `reward(predictions, ...)`, and it is given what it names:
 
-- `predictions` (N, H, W) int64 class maps;
-- `references` (N, H, W) int64 in [0, C), or 255 where void, whatever the model calls it; None where the data has none;
-- every other column of the batch by its name, one entry a prediction, and `trainer_state`.
+- `predictions` (N, H, W) int64 class maps, always first;
+- `references` (N, H, W) int64 in [0, C), or 255 where void, whatever the model calls it; None without masks;
+- `images`, N PIL images (RGB, H x W) as the model saw them; `class_names`; `trainer_state`; `log_metric(name, value)`;
+- any column of the data by its name, one entry a prediction.
+
+With `**columns` it is given `references`, `trainer_state` and every column but `pixel_values`, which is large.
 
 It returns (N,) for an image-level or (N, H, W) for a pixel-level reward, the higher the better, NaN or None where it
-does not apply: a tensor, an array or a list. It is a black box: never differentiated.
+does not apply: a tensor, an array or a list. It is a black box: never differentiated. It may be `async`.
 """
 
 import copy
-import functools
-import math
+import inspect
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 
 from ..constants import IGNORE_INDEX
 from ..policy import upsample_actions
-from .answers import answer_tensor
-from .confusion import cell_means, reference_histogram
-from .guarded_call import guarded_call
+from .confusion import reference_histogram
 
 
-PIXELS_PER_CALL = 2**26  # of class maps shown to a reward at once: 512 MiB of int64; K maps of a batch may be more
 LABELS = "labels"
-ARGUMENTS = ("predictions", "references", "trainer_state")  # of every reward, beside the columns
-HIDDEN = "image_positions"  # as large as the image, for estimators alone: not copied for each sample
+ARGUMENTS = ("predictions", "references", "images", "class_names", "trainer_state", "log_metric")  # beside the columns
+NAMED_ONLY = ("pixel_values", "image_positions")  # as large as images: not given to `**columns`
+
+
+@dataclass(frozen=True)
+class RewardContext:
+    """
+    What rewards may ask for beside maps and columns.
+
+    Attributes:
+        class_names (`list[str]`, *optional*): by class id.
+        trainer_state (*optional*): the Trainer's.
+        log_metric (`Callable[[str, float], None]`): adds a value to the mean that is logged under a name.
+        to_images (`Callable[[torch.Tensor], list[PIL.Image.Image]]`, *optional*):
+            from pixel values (B, 3, H, W) to RGB images.
+    """
+
+    class_names: list[str] | None = None
+    trainer_state: Any = None
+    log_metric: Callable[[str, float], None] = lambda name, value: None
+    to_images: Callable[[torch.Tensor], list[PIL.Image.Image]] | None = None
 
 
 class RewardBatch:
@@ -50,7 +70,7 @@ class RewardBatch:
 
     def __init__(self, inputs: dict[str, Any], ignore_index: int = IGNORE_INDEX):
         self._columns = {name: column for name, column in inputs.items() if name != LABELS}
-        self._references = None
+        self._references, self._images = None, None
         if (labels := inputs.get(LABELS)) is not None:
             check_labels(labels, len(inputs["pixel_values"]))
             self._references = labels.long().masked_fill(labels == ignore_index, IGNORE_INDEX)
@@ -62,6 +82,14 @@ class RewardBatch:
         """(H, W), in pixels, of the maps that rewards are shown."""
         maps = self._columns["pixel_values"] if self._references is None else self._references
         return tuple(maps.shape[-2:])
+
+    def images(self, context: RewardContext) -> list[PIL.Image.Image]:
+        """The B images, made once."""
+        if self._images is None:
+            if context.to_images is None:
+                raise ValueError("images cannot be made without an image processor: give the trainer one")
+            self._images = context.to_images(self._columns["pixel_values"])
+        return self._images
 
     def columns(self, names: Iterable[str]) -> dict[str, Any]:
         """The columns of these names; a ValueError names those that the batch lacks."""
@@ -101,61 +129,58 @@ def histogram_of(batch: RewardBatch, grid: tuple[int, int], num_classes: int) ->
     return None if batch._references is None else reference_histogram(batch._references, grid, num_classes)
 
 
-def reward_name(reward: Callable) -> str:
-    """The name a reward is logged under: its `__name__`, that of the function a partial is of, or its class's."""
-    if isinstance(reward, functools.partial) and "__name__" not in vars(reward):
-        return reward_name(reward.func)
-    return str(getattr(reward, "__name__", type(reward).__name__))
-
-
-def call_reward(
-    reward: Callable, actions: torch.Tensor, batch: RewardBatch, trainer_state: Any, timeout: float | None = None
-) -> torch.Tensor:
+def arguments_of(
+    reward: Callable, actions: torch.Tensor, batch: RewardBatch, context: RewardContext
+) -> tuple[torch.Tensor, dict[str, Any]]:
     """
-    A reward called on upsampled class maps, its answer checked and brought back to the action grid.
-
-    Args:
-        reward (`Callable`): by the contract of this module.
-        actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 in [0, C).
-        batch ([`RewardBatch`]): of the B images.
-        trainer_state: passed on.
-        timeout (`float`, *optional*): seconds that a call may take.
-
-    Returns:
-        `torch.Tensor` of shape `(K, B)` or `(K, B, h, w)`: float32, NaN where the reward does not apply.
+    The class maps (K B, H, W) of action maps (K, B, h, w), and what else a reward is given with them, by name. A list
+    is copied once and its entries are shared by the K maps; a tensor is copied for each.
 
     Raises:
-        RuntimeError: if the reward raises, ends the process, or returns what is no answer; it names the reward.
-        TimeoutError: if there is no answer in time; it names the reward.
+        ValueError: if the reward asks for what there is not.
     """
-    per_call = max(1, PIXELS_PER_CALL // (actions.shape[1] * math.prod(batch.size)))
-    return torch.cat([_call_once(reward, part, batch, trainer_state, timeout) for part in actions.split(per_call)])
-
-
-def _call_once(reward, actions, batch, trainer_state, timeout) -> torch.Tensor:
-    name, (num_samples, batch_size, h, w) = reward_name(reward), actions.shape
-
-    def call():
-        columns = {name: _repeat(column, num_samples) for name, column in batch._columns.items() if name != HIDDEN}
-        return reward(
-            upsample_actions(actions, batch.size).flatten(0, 1),
-            references=None if batch._references is None else _repeat(batch._references, num_samples),
-            trainer_state=trainer_state,
-            **columns,
+    num_samples = len(actions)
+    names, takes_all = requested(reward)
+    makers = {
+        "references": lambda: None if batch._references is None else _repeat(batch._references, num_samples),
+        "images": lambda: batch.images(context) * num_samples,
+        "class_names": lambda: context.class_names,
+        "trainer_state": lambda: context.trainer_state,
+        "log_metric": lambda: context.log_metric,
+    }
+    makers |= {n: lambda column=column: _repeat(column, num_samples) for n, column in batch._columns.items()}
+    if takes_all:
+        given = {"references", "trainer_state", *batch._columns} - set(NAMED_ONLY)
+        names = names | dict.fromkeys(given - names.keys(), False)
+    if missing := sorted(n for n, is_required in names.items() if is_required and n not in makers):
+        raise ValueError(
+            f"it asks for {missing}, which the data does not have; beside images and masks its columns are "
+            f"{sorted(set(batch._columns) - {'pixel_values'})}."
         )
+    maps = upsample_actions(actions, batch.size).flatten(0, 1)
+    if context.to_images is None and not names.get("images"):
+        del makers["images"]
+    return maps, {n: makers[n]() for n in names if n in makers}
 
-    answer = guarded_call(name, call, actions.device, trainer_state, timeout)
-    values = answer_tensor(name, answer, num_samples * batch_size, batch.size, actions.device)
-    if values.ndim == 1:
-        return values.view(num_samples, batch_size)
-    return cell_means(values, (h, w)).view(num_samples, batch_size, h, w)
+
+def requested(reward: Callable) -> tuple[dict[str, bool], bool]:
+    """The names that a reward asks for beside predictions, with whether it needs each; and whether it takes all."""
+    try:
+        parameters = list(inspect.signature(reward, follow_wrapped=False).parameters.values())
+    except ValueError:  # some of C have none
+        return {}, True
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    if parameters and parameters[0].kind in (parameters[0].POSITIONAL_ONLY, parameters[0].POSITIONAL_OR_KEYWORD):
+        parameters = parameters[1:]  # predictions
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p.default is p.empty for p in parameters if p.kind in by_name}, takes_all
 
 
 def _repeat(column: Any, num_samples: int) -> Any:
     """
-    A column of B entries repeated for K samples: K B entries, sample by sample, a tensor of a tensor, else a list. It
-    is a copy: what a reward writes into it reaches neither the batch nor another reward.
+    A column of B entries for K samples: K B entries, sample by sample, a tensor of a tensor, else a list. It is a
+    copy: what a reward writes into it reaches neither the batch nor another reward.
     """
     if isinstance(column, torch.Tensor):
         return column.detach().repeat(num_samples, *[1] * (column.ndim - 1))
-    return [entry for _ in range(num_samples) for entry in copy.deepcopy(column)]
+    return list(copy.deepcopy(column)) * num_samples

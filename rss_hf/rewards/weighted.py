@@ -10,11 +10,16 @@ from typing import Any
 
 import torch
 
+from ..judges import RemoteReward, class_areas, class_tags
 from .answers import LARGEST_REWARD
 from .batch_iou import DecayedCounts, batch_log_iou, running_log_iou
+from .boundary import boundary_f1
+from .calls import call_rewards, reward_name
 from .confusion import ConfusionCounts, ConfusionReward
-from .contract import RewardBatch, call_reward, histogram_of, reward_name
+from .contract import RewardBatch, RewardContext, histogram_of, requested
+from .objects import class_area, object_count
 from .segmentation import dice, mean_accuracy, mean_iou, mean_iou_union, pixel_accuracy, pixel_match
+from .skeleton import cl_dice
 
 
 REWARDS = {
@@ -28,13 +33,20 @@ REWARDS = {
         mean_accuracy,
         pixel_accuracy,
         pixel_match,
+        boundary_f1,
+        cl_dice,
+        object_count,
+        class_area,
+        class_tags,
+        class_areas,
     )
 }
 
 
 def get_reward(reward: str | Callable) -> Callable:
     """
-    A reward from its name (`"mean_iou"`), from a dotted path (`"package.module:function"`), or itself.
+    A reward from its name (`"mean_iou"`), from a dotted path (`"package.module:function"`), from the URL of its server
+    ([`~rss_hf.judges.RemoteReward`]), or itself.
 
     Raises:
         ValueError: if no built-in reward has the name, nothing callable is at the path, or it takes other arguments.
@@ -48,18 +60,23 @@ def get_reward(reward: str | Callable) -> Callable:
         signature = inspect.signature(function, follow_wrapped=False)
     except ValueError:  # some of C have none
         return function
-    try:  # with what every call gives; other columns are as the data is
-        signature.bind_partial(None, references=None, trainer_state=None, pixel_values=None)
+    try:  # the maps by place and the rest by name; whether the data has these is seen when it is called
+        names, _ = requested(function)
+        signature.bind(None, **{name: None for name, is_required in names.items() if is_required})
+        if "predictions" in names:
+            raise TypeError("predictions are not its first argument")
     except TypeError as error:
         raise ValueError(
-            f"The reward {reward_name(function)!r} takes {signature} ({error}): define it as "
-            "(predictions, references=None, **columns)."
+            f"The reward {reward_name(function)!r} takes {signature} ({error}): define it as (predictions, ...), the "
+            "rest being names of columns, references or **columns."
         ) from error
     return function
 
 
 def find_reward(name: str) -> Any:
-    """What is at a name of [`REWARDS`] or at a dotted path; a ValueError says why nothing is."""
+    """What is at a name of [`REWARDS`], at a dotted path or behind a URL; a ValueError says why nothing is."""
+    if name.startswith(("http://", "https://")):
+        return RemoteReward(name)
     if ":" not in name:
         if name not in REWARDS:
             raise ValueError(f"No reward named {name!r}. Use one of {sorted(REWARDS)} or 'package.module:function'.")
@@ -112,9 +129,18 @@ class WeightedRewards:
         self.timeout = timeout
         self.counts = DecayedCounts()
 
+    @property
+    def are_built_in(self) -> bool:
+        """Whether no reward is a function of the user's or a judge: all are computed on the device."""
+        return all(isinstance(reward, ConfusionReward) for reward in self.rewards)
+
     @torch.no_grad()
     def __call__(
-        self, actions: torch.Tensor, batch: RewardBatch, num_classes: int, trainer_state: Any = None
+        self,
+        actions: torch.Tensor,
+        batch: RewardBatch,
+        num_classes: int,
+        context: RewardContext = RewardContext(),  # noqa: B008, it is frozen
     ) -> dict[str, torch.Tensor]:
         """
         Every reward of K action maps for each of B images.
@@ -123,28 +149,27 @@ class WeightedRewards:
             actions (`torch.Tensor` of shape `(K, B, h, w)`): int64 in [0, C).
             batch ([`RewardBatch`]): of the B images.
             num_classes (`int`): C.
-            trainer_state (*optional*): the Trainer's, which rewards are given.
+            context ([`~rss_hf.rewards.RewardContext`], *optional*): what else rewards may ask for.
 
         Returns:
             `dict[str, torch.Tensor]`: by name, float32 of shape `(K, B, 1, 1)` or `(K, B, h, w)`, NaN where a reward
             does not apply.
 
         Raises:
-            RuntimeError, TimeoutError: see [`~rss_hf.rewards.call_reward`].
+            RuntimeError, TimeoutError: see [`~rss_hf.rewards.call_rewards`].
         """
         counts = None
         if any(isinstance(reward, ConfusionReward) for reward in self.rewards):
             histogram = histogram_of(batch, tuple(actions.shape[-2:]), num_classes)
             if histogram is not None:
                 counts = ConfusionCounts.from_cells(actions, histogram, self.counts)
+        named = dict(zip(self.names, self.rewards, strict=True))
         results = {}
-        for name, reward in zip(self.names, self.rewards, strict=True):
-            if counts is not None and isinstance(reward, ConfusionReward):
-                values = reward.formula(counts)
-            else:
-                values = call_reward(reward, actions, batch, trainer_state, self.timeout)
-            results[name] = values if values.ndim == 4 else values[..., None, None]
-        return results
+        if counts is not None:
+            results |= {n: r.formula(counts) for n, r in named.items() if isinstance(r, ConfusionReward)}
+        others = [reward for name, reward in named.items() if name not in results]
+        results |= call_rewards(others, actions, batch, context, self.timeout)
+        return {n: results[n] if results[n].ndim == 4 else results[n][..., None, None] for n in named}
 
     def total(self, rewards: dict[str, torch.Tensor]) -> torch.Tensor:
         """

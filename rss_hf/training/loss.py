@@ -36,6 +36,11 @@ def policy_gradient_loss(policy: PixelPolicy, rollout: Rollout) -> torch.Tensor:
     return -(weights * (1 + log_ratios)).sum()
 
 
+def kl_divergence(policy: PixelPolicy, reference: PixelPolicy) -> torch.Tensor:
+    """KL(pi || pi_ref) of each site of two policies on one grid, in nats: (B, h, w), at least 0."""
+    return (policy.probs * (policy.log_probs - reference.log_probs)).sum(dim=1)
+
+
 def explained_weights(log_ratios: torch.Tensor, rollout: Rollout) -> torch.Tensor:
     """The weights (B, C, h, w) of A(D) / eta', from the log-ratios (B, C, h, w) of all actions."""
     per_site = rollout.actions.permute(1, 2, 3, 0)

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch.utils.data import Sampler
@@ -22,6 +23,7 @@ class Rollout:
         rewards (`torch.Tensor` of shape `(K, B, 1, 1)` or `(K, B, h, w)`): the weighted sum, NaN where none applies.
         weights (`torch.Tensor` of shape `(B, C, h, w)`): what each action at each site earned.
         estimator ([`~rss_hf.advantages.AdvantageEstimator`]): that made the weights.
+        has_answers (`bool`): whether any map on any process got a reward.
         is_reused (`bool`): whether an earlier step was taken on it.
     """
 
@@ -30,7 +32,13 @@ class Rollout:
     rewards: torch.Tensor
     weights: torch.Tensor
     estimator: AdvantageEstimator
+    has_answers: bool = True
     is_reused: bool = False
+
+    @cached_property
+    def is_answered(self) -> torch.Tensor:
+        """Whether any map of an image got a reward: (B,) bool."""
+        return ~self.rewards.isnan().flatten(2).all(2).all(0)
 
     @property
     def is_pixel_level(self) -> bool:
@@ -45,11 +53,16 @@ class Rollouts:
     Args:
         num_iterations (`int`): steps for each batch.
         accumulation_steps (`int`): rollouts of a batch.
+
+    Attributes:
+        unanswered (`int`): rollouts without an answer since the last one with any.
     """
 
     def __init__(self, num_iterations: int, accumulation_steps: int):
         self.num_iterations = num_iterations
         self._kept: deque[Rollout] = deque(maxlen=accumulation_steps)
+        self._answers: deque[bool] = deque(maxlen=accumulation_steps)
+        self.unanswered = 0
 
     def first_step(self, step: int) -> int:
         """The step at which the samples that `step` trains on were drawn."""
@@ -62,8 +75,15 @@ class Rollouts:
         self._kept.rotate(-1)
         return self._kept[-1]
 
+    @property
+    def have_answers(self) -> bool:
+        """Whether any of the last rollouts, one for each accumulation step, has answers."""
+        return any(self._answers)
+
     def store(self, rollout: Rollout) -> Rollout:
         """Keeps a new rollout for the later steps on its batch, and returns it."""
+        self._answers.append(rollout.has_answers)
+        self.unanswered = 0 if rollout.has_answers else self.unanswered + 1
         if self.num_iterations > 1:
             self._kept.append(replace(rollout, is_reused=True))
         return rollout

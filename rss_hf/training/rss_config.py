@@ -21,9 +21,16 @@ class RSSConfig(SegmentationConfig):
             `pixel_accuracy`, `dice`, `pixel_match`) or by dotted path, `package.module:function`.
         reward_weights (`list[float]`, *optional*, defaults to 1 each):
             One weight for each reward; the weighted sum of those that apply is trained on.
+        eval_reward_funcs (`str` or `list[str]`, *optional*, defaults to `reward_funcs` with their weights):
+            Rewards of evaluation, 1 the weight of each.
         reward_timeout (`float`, *optional*):
             Seconds that a call of a reward may take before the run ends with an error. Without it a reward may hang
             for ever; the log says so after 30 seconds and each minute then.
+        max_reward_calls (`int`, *optional*):
+            Ends training, as `max_steps` does, before a draw that could exceed it. Counted are the maps that are
+            scored, or, with a [`~rss_hf.judges.Judge`], those that judges are asked about.
+        feedback_dir (`str`, *optional*, defaults to `feedback` in `output_dir`):
+            Folder that keeps the answers of judges. Runs that share it ask about no map twice.
         num_samples (`int`, *optional*, defaults to 128):
             K, action maps drawn and scored for each image and step.
         strides (`list[int]`, *optional*, defaults to `[4]`):
@@ -41,6 +48,9 @@ class RSSConfig(SegmentationConfig):
         entropy_coef (`float`, *optional*, defaults to 0.3):
             Weight of the entropy bonus at the start of training; it falls linearly to 0 at the end. It is divided by
             the square root of the number of sites, since the signal of a normalised image-level reward falls so.
+        beta (`float`, *optional*, defaults to 0):
+            Weight of the KL divergence from the network that training begins with, divided as the entropy bonus is.
+            Its weights are kept a second time. For a trained network that is tuned for a metric.
         num_iterations (`int`, *optional*, defaults to 1):
             Steps in a row on each batch and its samples; only the first of them draws and scores any.
 
@@ -59,8 +69,15 @@ class RSSConfig(SegmentationConfig):
         metadata={"help": "Reward names or paths package.module:function."},
     )
     reward_weights: list[float] | None = field(default=None, metadata={"help": "One weight for each reward."})
+    eval_reward_funcs: list[str] | None = field(
+        default=None, metadata={"help": "Rewards of evaluation, if others than those of training."}
+    )
     reward_timeout: float | None = field(
         default=None, metadata={"help": "Seconds that a reward may take before the run ends with an error."}
+    )
+    max_reward_calls: int | None = field(default=None, metadata={"help": "Maps to have scored at most."})
+    feedback_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the judges' answers. If not given: feedback in output_dir."}
     )
     num_samples: int = field(default=128, metadata={"help": "K, action maps drawn for each image."})
     strides: list[int] = field(
@@ -77,11 +94,13 @@ class RSSConfig(SegmentationConfig):
         default="batch", metadata={"help": "What advantages are divided by.", "choices": list(SCALE_REWARDS)}
     )
     entropy_coef: float = field(default=0.3, metadata={"help": "Weight of the entropy bonus at the start."})
+    beta: float = field(default=0.0, metadata={"help": "Weight of the KL divergence from the initial network."})
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
 
     def __post_init__(self):
-        if isinstance(self.reward_funcs, str):
-            self.reward_funcs = [self.reward_funcs]
+        for name in ("reward_funcs", "eval_reward_funcs"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, [getattr(self, name)])
         super().__post_init__()
         if not self.reward_funcs:
             raise ValueError("reward_funcs is empty: name one reward at least.")
@@ -91,8 +110,12 @@ class RSSConfig(SegmentationConfig):
         ProgressiveStrides(self.strides, self.stride_warmup)
         if self.reward_timeout is not None and self.reward_timeout <= 0:
             raise ValueError(f"reward_timeout must be seconds, above 0; got {self.reward_timeout}.")
+        if self.max_reward_calls is not None and self.max_reward_calls < 1:
+            raise ValueError(f"max_reward_calls must be at least 1, got {self.max_reward_calls}.")
         if self.entropy_coef < 0:
             raise ValueError(f"entropy_coef must be at least 0, got {self.entropy_coef}.")
+        if self.beta < 0:
+            raise ValueError(f"beta must be at least 0, got {self.beta}.")
         if self.num_iterations < 1:
             raise ValueError(f"num_iterations must be at least 1, got {self.num_iterations}.")
         if self.num_iterations > 1 and self.train_sampling_strategy != "random":

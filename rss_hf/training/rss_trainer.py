@@ -1,8 +1,10 @@
 """The Trainer that learns from rewards: batch, model, policy, actions, rewards, advantages, loss."""
 
+import copy
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,25 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
-from transformers.trainer_utils import has_length
+from transformers import TrainerState
+from transformers.trainer_utils import TrainOutput, has_length
 
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
-from ..evaluation import evaluate_rewards, has_labels
+from ..data import to_images
+from ..evaluation import RewardScores, evaluate_rewards, has_labels
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
-from ..rewards import RewardBatch, WeightedRewards
-from .loss import policy_gradient_loss
+from ..rewards import RewardBatch, RewardContext, WeightedRewards
+from .loss import kl_divergence, policy_gradient_loss
+from .reward_budget import RewardCalls, ShowCalls
 from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
-from .running_metrics import RewardCalls, RunningMetrics
+from .running_metrics import RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
+from .trainer_data import lacks_masks, name_views, need_masks, require_masks
+from .trial import try_rewards
 
+
+MAX_UNANSWERED = 10  # draws in a row without any answer, after which a run ends
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +44,11 @@ class RSSTrainer(SegmentationTrainer):
 
     Args:
         model, args, train_dataset, ...: as for [`SegmentationTrainer`]; `args` is an [`RSSConfig`].
-        reward_funcs (`str`, `Callable` or a list of them, *optional*, defaults to those of `args`):
+        reward_funcs, eval_reward_funcs (`str`, `Callable` or a list of them, *optional*, defaults to those of `args`):
             Rewards by name, dotted path or as callables, for those that only Python can give.
 
-    Evaluation data without labels is scored by the rewards of its most probable maps: `eval_reward` and
-    `eval_reward/<name>`.
+    `evaluate` adds the rewards of the most probable maps, `eval_reward` and `eval_reward/<name>`, and those of drawn
+    maps, `eval_sampled_reward` and `eval_sampled_reward/<name>`. Evaluation data needs no labels.
 
     Example:
 
@@ -63,18 +72,26 @@ class RSSTrainer(SegmentationTrainer):
         args: RSSConfig | None = None,
         *,
         reward_funcs: str | Callable | list[str | Callable] | None = None,
+        eval_reward_funcs: str | Callable | list[str | Callable] | None = None,
         **kwargs: Any,
     ):
-        super().__init__(model, args, **kwargs)
-        args = self.args
+        args = self.default_args(model) if args is None else args
         if not isinstance(args, RSSConfig):
             raise TypeError(f"args must be an RSSConfig, got a {type(args).__name__}.")
         reward_funcs = args.reward_funcs if reward_funcs is None else reward_funcs
         self.rewards = WeightedRewards(reward_funcs, args.reward_weights, args.reward_timeout)
+        self.eval_reward_funcs = args.eval_reward_funcs if eval_reward_funcs is None else eval_reward_funcs
+        super().__init__(model, args, **kwargs)
+        args = self.args
+        judging = [*self.rewards.rewards, *self.evaluation_rewards().rewards]
+        folder = Path(args.feedback_dir or Path(args.output_dir, "feedback"))
+        self.calls = RewardCalls(judging, self.accelerator, args.max_reward_calls, folder)
+        self.add_callback(ShowCalls(self.calls, self.callback_handler.callbacks))
         self.strides = ProgressiveStrides(args.strides, args.stride_warmup)
         self.noise = SeededNoise(args.seed, self.accelerator)
         self.rollouts = Rollouts(args.num_iterations, args.gradient_accumulation_steps)
-        self.metrics, self.calls = RunningMetrics(), RewardCalls()
+        self.metrics = RunningMetrics()
+        self.ref_model = copy.deepcopy(self.model).eval().requires_grad_(False) if args.beta else None
         context = EstimatorContext(
             reward_weights=dict(zip(self.rewards.names, self.rewards.weights, strict=True)),
             num_samples=args.num_samples,
@@ -87,15 +104,82 @@ class RSSTrainer(SegmentationTrainer):
         if args.metric_for_best_model == "mean_iou" and self.eval_dataset is not None:
             args.metric_for_best_model = "mean_iou" if has_labels(self.eval_dataset) else "reward"
 
+    def needs_views(self) -> bool:
+        return name_views([*self.rewards.rewards, *self.evaluation_rewards().rewards])
+
+    def check_masks(self) -> None:
+        """Raises a ValueError where a built-in reward compares with masks and no row of a data set has one."""
+        remedy = "Give rewards that need none as {}, your own as module:function"
+        for rewards, data, option in (
+            (self.rewards, {"training": self.train_dataset}, "reward_funcs"),
+            (self.evaluation_rewards(), self.evaluation_sets(), "eval_reward_funcs"),
+        ):
+            if names := need_masks(rewards.rewards):
+                require_masks(data, f"Built-in rewards ({', '.join(names)}) need", remedy.format(option))
+        if lacks_masks(self.train_dataset) and self.is_world_process_zero():
+            logger.info("no masks: training by reward alone")
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """From a batch to a loss of shape (): the whole way of the data."""
         outputs = model(pixel_values=inputs["pixel_values"])
         batch = RewardBatch(inputs, self.ignore_index)
         policy = PixelPolicy(outputs.logits, self.action_grid(batch))
         rollout = self.rollouts.current(self.state.global_step) or self.rollouts.store(self.roll_out(policy, batch))
-        bonus = self.entropy_bonus(policy)
+        bonus = self.entropy_bonus(policy, rollout.is_answered)
         loss = policy_gradient_loss(policy, rollout) - bonus
+        if self.ref_model is not None:
+            loss = loss + self.kl_penalty(policy, inputs["pixel_values"], rollout.is_answered)
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """As the Trainer's, but without any answer no weight is moved, not by decay or momentum either."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.accelerator.sync_gradients and not self.rollouts.have_answers:
+            self.optimizer.zero_grad()  # to None: the optimizer leaves such parameters out
+        if self.rollouts.unanswered == MAX_UNANSWERED:
+            self.stop_signal.stop(
+                RuntimeError(
+                    f"The rewards {self.rewards.names} gave no answer (NaN or None) in {MAX_UNANSWERED} draws of "
+                    f"{self.args.num_samples} maps an image, up to step {self.state.global_step + 1}. No step was "
+                    "taken on them, and a checkpoint is kept: mend the judge and resume."
+                )
+            )
+        will_draw = self.rollouts.first_step(self.state.global_step + 1) == self.state.global_step + 1
+        if will_draw and self.accelerator.sync_gradients and not self.calls.affords(self.maps_a_draw()):
+            logger.warning(
+                f"{self.calls.total} of max_reward_calls={self.args.max_reward_calls} are made: training ends."
+            )
+            self.control.should_training_stop = True
+            self.control.should_save = self.args.save_strategy != "no"
+        return loss
+
+    def maps_a_draw(self) -> int:
+        """Maps that one draw has scored, on all processes."""
+        return self.args.num_samples * self.get_total_train_batch_size(self.args)
+
+    def is_finished(self, checkpoint: str, state: TrainerState) -> bool:
+        self.load_state(checkpoint)
+        return super().is_finished(checkpoint, state) or not self.calls.affords(self.maps_a_draw())
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """As [`SegmentationTrainer`]'s. Each reward is tried on two images first."""
+        if not self.calls.affords(self.maps_a_draw()):
+            raise ValueError(
+                f"max_reward_calls={self.args.max_reward_calls} is less than the {self.maps_a_draw()} maps of a draw: "
+                "raise it, or lower num_samples or per_device_train_batch_size."
+            )
+        if self.train_dataset is not None:
+            try_rewards(
+                self.rewards,
+                self.train_dataset,
+                self.data_collator,
+                stride=self.args.strides[0],
+                num_classes=self.model.config.num_labels,
+                ignore_index=self.ignore_index,
+                device=self.args.device,
+                context=self.reward_context(),
+            )
+        return super().train(*args, **kwargs)
 
     @torch.no_grad()
     def roll_out(self, policy: PixelPolicy, batch: RewardBatch) -> Rollout:
@@ -104,15 +188,17 @@ class RSSTrainer(SegmentationTrainer):
         with torch.autocast(policy.log_probs.device.type, enabled=False):
             noise = self.noise.draw(step, len(policy.log_probs), self.args.num_samples, policy.grid)
             actions = self.estimator.sample(policy, noise, progress)
-            rewards = self.rewards(actions, batch, policy.num_actions, self.state)
+            rewards = self.rewards(actions, batch, policy.num_actions, self.reward_context(self.metrics.log_value))
             total = self.rewards.total(rewards)
             columns = batch.columns(self.estimator.required_columns)
             weights = self.estimator.weights(policy, actions, total, columns, progress)
-        self.calls.total += len(noise) * len(policy.log_probs) * self.args.world_size
+            # A judge outside the device was waited for already; built-in rewards are not waited for.
+            has_answers = self.rewards.are_built_in or self._any_process(bool((~total.isnan()).any()))
+        self.calls.add(len(noise) * len(policy.log_probs))
         self.metrics.log_rewards(rewards, total)
         self.metrics.log("grid", total.new_full((), policy.num_sites))
         self.metrics.log("stride", total.new_full((), self.strides.stride(progress.fraction)))
-        return Rollout(policy.log_probs.detach(), actions, total, weights, self.estimator)
+        return Rollout(policy.log_probs.detach(), actions, total, weights, self.estimator, has_answers)
 
     def action_grid(self, batch: RewardBatch) -> tuple[int, int]:
         """The grid (h, w) of the step: that on which its samples are or were drawn."""
@@ -120,12 +206,23 @@ class RSSTrainer(SegmentationTrainer):
         stride = self.strides.stride(self.progress(first_step).fraction)
         return action_grid(batch.size, stride)
 
-    def entropy_bonus(self, policy: PixelPolicy) -> torch.Tensor:
-        """The mean entropy of a site times its coefficient, which falls linearly to 0 over training."""
+    def entropy_bonus(self, policy: PixelPolicy, is_answered: torch.Tensor) -> torch.Tensor:
+        """
+        The mean entropy of a site times its coefficient, which falls linearly to 0 over training. Images of which no
+        map was answered, `is_answered` (B,) bool says, add nothing.
+        """
         entropy = policy.entropy()
         self.metrics.log("entropy", entropy)
         coef = self.args.entropy_coef * (1 - self.progress(self.state.global_step).fraction)
-        return coef / math.sqrt(policy.num_sites) * entropy.mean()
+        return coef / math.sqrt(policy.num_sites) * (entropy * is_answered[:, None, None]).mean()
+
+    def kl_penalty(self, policy: PixelPolicy, pixel_values: torch.Tensor, is_answered: torch.Tensor) -> torch.Tensor:
+        """`beta` times the mean divergence of a site from the network that training began with."""
+        with torch.no_grad():
+            reference = PixelPolicy(self.ref_model(pixel_values=pixel_values).logits, policy.grid)
+        divergence = kl_divergence(policy, reference)
+        self.metrics.log("kl", divergence)
+        return self.args.beta / math.sqrt(policy.num_sites) * (divergence * is_answered[:, None, None]).mean()
 
     def progress(self, step: int) -> Progress:
         """How far training is at `step`."""
@@ -146,22 +243,53 @@ class RSSTrainer(SegmentationTrainer):
             **self.estimator.card_rows(),
             "advantages divided by": SCALE_REWARDS[args.scale_rewards],
             "entropy bonus": f"{args.entropy_coef:g}",
+            **({"KL to the initial network (beta)": f"{args.beta:g}"} if args.beta else {}),
         }
 
-    def scores(self, dataloader: DataLoader) -> dict[str, float]:
-        """As [`SegmentationTrainer`]'s; where there are no labels, the rewards of the most probable maps."""
+    def scores(self, dataloader: DataLoader, on_batch: Callable[[dict], None] | None = None) -> dict[str, float]:
+        """[`SegmentationTrainer`]'s, where there are labels, and those of [`~rss_hf.evaluation.RewardScores`]."""
+        of_rewards = (self.model_wrapped, self.evaluation_rewards(), self.model.config.num_labels, self.accelerator)
+        settings = {"stride": self.args.strides[-1], "seed": self.args.seed, "ignore_index": self.ignore_index}
+        settings |= {"context": self.reward_context()}
         if has_labels(dataloader.dataset):
-            return super().scores(dataloader)
-        num_classes = self.model.config.num_labels
-        return evaluate_rewards(
-            self.model_wrapped,
-            dataloader,
-            self.rewards,
-            num_classes,
-            self.accelerator,
-            self.state,
-            self.on_evaluation_step,
-        )
+            rewards = RewardScores(*of_rewards, **settings)
+            scores = super().scores(dataloader, rewards.add) | rewards.means()
+        else:
+            model, *rest = of_rewards
+            scores = evaluate_rewards(model, dataloader, *rest, self.on_evaluation_batch, **settings)
+        if self.calls.judges:
+            self.calls.add(0)
+        gap = scores["sampled_reward"] - scores["reward"]
+        if gap > 0 and self.progress(self.state.global_step).fraction >= 0.5 and self.is_world_process_zero():
+            logger.warning(
+                f"The most probable maps, which users get, earn {scores['reward']:.4g}, and drawn maps, which "
+                f"training sees, {scores['sampled_reward']:.4g}: the policy is not sure enough. Set entropy_coef to "
+                f"0, or train on coarser strides than {self.args.strides}."
+            )
+        return scores
+
+    def reward_context(self, log_metric: Callable[[str, float], None] = lambda name, value: None) -> RewardContext:
+        """What rewards may ask for beside maps and columns."""
+        id2label, processor = self.model.config.id2label, self.processing_class
+        names = [id2label[i] for i in range(self.model.config.num_labels)]
+        return RewardContext(names, self.state, log_metric, processor and partial(to_images, processor))
+
+    def evaluation_rewards(self) -> WeightedRewards:
+        """Those of evaluation, or those of training, with counts of their own."""
+        if self.eval_reward_funcs is not None:
+            return WeightedRewards(self.eval_reward_funcs, None, self.args.reward_timeout)
+        return WeightedRewards(self.rewards.rewards, self.args.reward_weights, self.args.reward_timeout)
+
+    @torch.no_grad()
+    def judge(self, maps: torch.Tensor, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """
+        What maps (N, H, W) int64, one of each image of a batch, earn by the rewards of evaluation, by name, and as
+        `reward` the weighted sum: (N, 1, 1) or (N, H, W) float32, NaN where none applies.
+        """
+        batch = RewardBatch(self._prepare_inputs(inputs), self.ignore_index)
+        judges = self.evaluation_rewards()
+        rewards = judges(maps[None], batch, self.model.config.num_labels, self.reward_context())
+        return {name: values[0] for name, values in (rewards | {"reward": judges.total(rewards)}).items()}
 
     def refuse_without_effect(self, args: RSSConfig, model: Any, kwargs: dict[str, Any]) -> None:
         super().refuse_without_effect(args, model, kwargs)
@@ -171,7 +299,11 @@ class RSSTrainer(SegmentationTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log to the Trainer's training logs; `docs/metrics.md` defines each."""
         if "loss" in logs:
-            logs |= self.metrics.flush(lambda moments: self.accelerator.reduce(moments, reduction="sum"))
+            logs |= self.metrics.flush(self.accelerator)
+            if math.isnan(logs.get("reward", 0)) and self.is_world_process_zero():
+                logger.warning(
+                    f"Up to step {self.state.global_step} no map got a reward (NaN or None): nothing was learned."
+                )
             # absent where no step drew samples
             if logs.get("frac_zero_std") == 1 and self.is_world_process_zero():
                 logger.warning(
@@ -188,7 +320,7 @@ class RSSTrainer(SegmentationTrainer):
 
     def run_settings(self) -> dict[str, Any]:
         names = ("num_samples", "strides", "stride_warmup", "advantage_estimator", "advantage_estimator_kwargs")
-        names += ("scale_rewards", "entropy_coef", "num_iterations")
+        names += ("scale_rewards", "entropy_coef", "beta", "num_iterations")
         rewards = dict(zip(self.rewards.names, self.rewards.weights, strict=True))
         return super().run_settings() | {name: getattr(self.args, name) for name in names} | {"rewards": rewards}
 

@@ -1,9 +1,10 @@
 """Means of what is logged, summed on the device between two logs."""
 
 import math
-from collections.abc import Callable
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 
 
 class RunningMetrics:
@@ -17,12 +18,17 @@ class RunningMetrics:
         moments = torch.stack([values.detach().nansum(), (~values.isnan()).sum()])
         self._moments[name] = self._moments[name] + moments if name in self._moments else moments
 
+    def log_value(self, name: str, value: float | torch.Tensor) -> None:
+        """Adds one number to the mean called `name`."""
+        self.log(name, torch.as_tensor(value, dtype=torch.float32))
+
     def log_rewards(self, rewards: dict[str, torch.Tensor], total: torch.Tensor) -> None:
         """Adds the rewards (K, B, ...) by name and their weighted sum, with the deviations over samples."""
         for name, values in rewards.items():
             by_sample = values.nanmean((2, 3))  # (K, B)
             self.log(f"reward/{name}/mean", by_sample)
             self.log(f"reward/{name}/std", sample_std(by_sample))
+            self.log(f"reward/{name}/missing", by_sample.isnan().float())
         by_sample = total.nanmean((2, 3))
         deviation = sample_std(by_sample)
         self.log("reward", by_sample)
@@ -30,33 +36,19 @@ class RunningMetrics:
         equal = by_sample.amax(0) == by_sample.amin(0)  # exact, where a deviation would round
         self.log("frac_zero_std", equal.float().where(~deviation.isnan(), torch.nan))
 
-    def flush(self, reduce: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, float]:
-        """The means by name, NaN where no value counts; begins anew. `reduce` sums a tensor over all processes."""
-        if not self._moments:
-            return {}
-        sums, counts = reduce(torch.stack(list(self._moments.values()))).T.tolist()
+    def flush(self, accelerator: Accelerator) -> dict[str, float]:
+        """The means by name over all processes, NaN where no value counts; begins anew."""
         names = list(self._moments)
+        if accelerator.num_processes > 1:  # a reward may have logged a metric on one of them alone
+            names = sorted(set(gather_object(names)))
+        if not names:
+            return {}
+        none = torch.zeros(2)
+        moments = torch.stack([self._moments.get(name, none).to(accelerator.device) for name in names])
+        sums, counts = accelerator.reduce(moments, reduction="sum").T.tolist()
         self._moments.clear()
         totals = zip(names, sums, counts, strict=True)
         return {name: total / count if count else math.nan for name, total, count in totals}
-
-
-class RewardCalls:
-    """
-    Attributes:
-        total (`int`): maps that were scored on all processes since the run began, before it was resumed too.
-    """
-
-    def __init__(self):
-        self.total = 0
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint keeps."""
-        return {"total": torch.tensor(self.total)}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Goes on from there; from an empty one, at 0."""
-        self.total = int(state["total"]) if state else 0
 
 
 def sample_std(by_sample: torch.Tensor) -> torch.Tensor:

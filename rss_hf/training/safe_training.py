@@ -4,7 +4,6 @@ import json
 import math
 import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,10 @@ class SafeTrainingMixin:
         """The settings that a resumed run is expected to share with the one it goes on from."""
         raise NotImplementedError
 
+    def is_finished(self, checkpoint: str, state: TrainerState) -> bool:
+        """Whether nothing is left to train after a checkpoint."""
+        return 0 < self.args.max_steps <= state.global_step
+
     def load_state(self, checkpoint: str | None) -> None:
         """Restores what has a state beside model, optimizer and schedule; None begins anew."""
 
@@ -63,14 +66,14 @@ class SafeTrainingMixin:
         if checkpoint is not None:
             compare_settings(check_checkpoint(checkpoint), as_json(self.run_settings()))
             state = TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
-            if 0 < self.args.max_steps <= state.global_step:
+            if self.is_finished(checkpoint, state):
                 return self._take_over(checkpoint, state)
         with self.stop_signal:
             output = super().train(checkpoint, **kwargs)
         self.check_finite()
         if self.stop_signal.stopped:
-            logger.warning(f"SIGTERM: stopped with a checkpoint at step {self.state.global_step}.")
-            raise SystemExit(128 + signal.SIGTERM)
+            logger.warning(f"Stopped with a checkpoint at step {self.state.global_step}.")
+            raise self.stop_signal.ending
         return output
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
@@ -97,7 +100,7 @@ class SafeTrainingMixin:
 
     def _take_over(self, checkpoint: str, state: TrainerState) -> TrainOutput:
         """Takes on what a run that has all of its steps left behind."""
-        logger.warning(f"{checkpoint} has all {state.global_step} steps: nothing is left to train.")
+        logger.warning(f"{checkpoint} is of a finished run, {state.global_step} steps: nothing is left to train.")
         self.state = state
         self._load_from_checkpoint(checkpoint)
         self.load_state(checkpoint)

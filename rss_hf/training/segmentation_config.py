@@ -33,6 +33,8 @@ class SegmentationConfig(TrainingArguments):
             as they are; 0 freezes the encoder.
         model_init_kwargs (`dict`, *optional*):
             For a model given by name: arguments of `from_pretrained`, `{"num_labels": 5}` say.
+        early_stopping_patience (`int`, *optional*):
+            End training after so many evaluations in a row without a better `metric_for_best_model`.
 
     Defaults that differ from [`~transformers.TrainingArguments`]: `do_train=True`, `logging_steps=10`,
     `logging_nan_inf_filter=False` (it would wait for the device at every step) and, with `load_best_model_at_end`,
@@ -56,6 +58,9 @@ class SegmentationConfig(TrainingArguments):
     model_init_kwargs: dict | str | None = field(
         default=None, metadata={"help": "Arguments of from_pretrained for a model given by name, as JSON."}
     )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "End after so many evaluations without a better metric_for_best_model."}
+    )
 
     def __post_init__(self):
         check_numbers(self)
@@ -71,12 +76,15 @@ class SegmentationConfig(TrainingArguments):
         if needs_metric and self.metric_for_best_model is None:
             self.metric_for_best_model = "mean_iou"
         super().__post_init__()
+        self.check_early_stopping()
         if self.accelerator_config.dispatch_batches:
             raise ValueError(
                 "dispatch_batches=True sends batches from one process to the others, which takes tensors of one size "
                 "alone. Leave it out: each process reads its own rows."
             )
         self.accelerator_config.dispatch_batches = False  # None would dispatch streams
+        if self.device.type == "cpu":  # torch warns at each epoch that there is nothing to pin for
+            self.dataloader_pin_memory = False
         if self.train_sampling_strategy == "group_by_length":
             raise ValueError("train_sampling_strategy='group_by_length' sorts texts by length; use 'random'.")
         for argument in fields(TrainingArguments):
@@ -87,3 +95,15 @@ class SegmentationConfig(TrainingArguments):
                         f"{argument.name}={getattr(self, argument.name)!r} has no effect on segmentation trainers, "
                         "whose evaluation keeps counts instead of predictions: leave it out."
                     )
+
+    def check_early_stopping(self) -> None:
+        """Raises a ValueError where training is to stop by evaluations that there are not, or by no metric of them."""
+        if (patience := self.early_stopping_patience) is None:
+            return
+        if self.eval_strategy == "no":
+            raise ValueError(f"early_stopping_patience={patience} counts evaluations: set eval_strategy to steps.")
+        if self.metric_for_best_model is None:
+            raise ValueError(
+                f"early_stopping_patience={patience} needs to know what is to improve: set metric_for_best_model, to "
+                "mean_iou or reward say, or load_best_model_at_end to true."
+            )

@@ -1,13 +1,13 @@
 """A Trainer for segmentation: evaluation by one confusion matrix at the labels' own size, safe resuming."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import BaseImageProcessor, PreTrainedModel, Trainer, TrainerCallback
+from transformers import BaseImageProcessor, EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, has_length
 
 from ..data import (
@@ -17,6 +17,7 @@ from ..data import (
     check_splits,
     collate,
     evaluation_examples,
+    labelled_examples,
     reduces_labels,
     rename_columns,
     set_epoch,
@@ -28,7 +29,7 @@ from .encoder import find_encoder, freeze_batch_norm
 from .model_loading import check_classes, has_segmentation_head, ignore_index_of, load_image_processor, load_model
 from .safe_training import SafeTrainingMixin
 from .segmentation_config import SegmentationConfig
-from .trainer_data import as_list, check_dataset, count_classes, find_image_processor, holds_images
+from .trainer_data import as_list, check_dataset, count_classes, find_image_processor, holds_images, require_masks
 
 
 class EpochCallback(TrainerCallback):
@@ -54,8 +55,9 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
         args ([`SegmentationConfig`], *optional*): Its defaults, if it is left out.
         train_dataset, eval_dataset (*optional*):
             Examples with `pixel_values` (3, H, W) float32, maybe `labels` (H, W) int64, and other columns; or the
-            rows of a 🤗 data set with images and masks, of which the trainer makes examples
-            ([`~rss_hf.data.training_examples`]) with the image processor.
+            rows of a 🤗 data set with images and maybe masks, of which the trainer makes examples
+            ([`~rss_hf.data.training_examples`]) with the image processor. Cross-entropy leaves out training rows
+            without a mask.
         processing_class (`BaseImageProcessor`, *optional*):
             Saved with the model, so that prediction reads what was trained. Where it is left out: that of the
             examples, or the one saved with the model, or, for rows, SegFormer's own, of 512x512 pixels.
@@ -95,9 +97,7 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
     ):
         self.palette, self.data_source = palette, data_source
         self.has_checked_batch = False
-        if args is None:
-            name = Path(model).name if isinstance(model, str) else "trainer"
-            args = self.config_class(f"{name}-trained")
+        args = self.default_args(model) if args is None else args
         if not isinstance(args, SegmentationConfig):
             raise TypeError(f"args must be a SegmentationConfig or an RSSConfig, got a {type(args).__name__}.")
         for dataset in (train_dataset, *as_list(eval_dataset)):
@@ -117,6 +117,7 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
         check_classes(self.model)
         self.ignore_index = ignore_index_of(self.model)
         self.read_rows()
+        self.check_masks()
         self.check_best_metric()
         if self.args.encoder_learning_rate is not None:
             freeze_batch_norm(find_encoder(self.model))
@@ -124,6 +125,13 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
                 find_encoder(self.model).requires_grad_(False)
         self.model_accepts_loss_kwargs = False  # the same for releases of transformers before `loss_is_scaled_for_ga`
         self.add_callback(EpochCallback)
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+
+    @classmethod
+    def default_args(cls, model: Any) -> SegmentationConfig:
+        """The settings where none are given: an output folder named after the model."""
+        return cls.config_class(f"{Path(model).name if isinstance(model, str) else 'trainer'}-trained")
 
     def refuse_without_effect(self, args: SegmentationConfig, model: Any, kwargs: dict[str, Any]) -> None:
         """Raises a ValueError for arguments of the Trainer that this one would ignore."""
@@ -146,25 +154,34 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
 
     def read_rows(self) -> None:
         """Reads all rows of 🤗 data sets once, for faults, and makes examples of them."""
-        names = {"train": self.train_dataset}
-        names |= self.eval_dataset if isinstance(self.eval_dataset, dict) else {"validation": self.eval_dataset}
+        names = {"train": self.train_dataset} | self.evaluation_sets()
         rows = {name: rename_columns(dataset) for name, dataset in names.items() if holds_images(dataset)}
         num_classes = self.model.config.num_labels
-        masks = {"palette": self.palette, "num_classes": num_classes}
         if rows:
             with self.args.main_process_first(desc="checking the data"):
                 check_splits(rows, num_classes, self.palette, reduces_labels(self.processing_class))
-        masks["ignore_index"] = self.ignore_index
+        options = {"palette": self.palette, "num_classes": num_classes, "ignore_index": self.ignore_index}
+        options["views"] = self.needs_views()
         examples = {
-            name: evaluation_examples(rows[name], self.processing_class, **masks) for name in rows if name != "train"
+            name: evaluation_examples(rows[name], self.processing_class, **options) for name in rows if name != "train"
         }
         if "train" in rows:
-            options = {"seed": self.args.seed, "positions": self.needs_positions(self.args)}
-            self.train_dataset = training_examples(rows["train"], self.processing_class, **options, **masks)
+            options |= {"seed": self.args.seed, "positions": self.needs_positions(self.args)}
+            self.train_dataset = training_examples(rows["train"], self.processing_class, **options)
         if isinstance(self.eval_dataset, dict):
             self.eval_dataset = self.eval_dataset | examples
         else:
             self.eval_dataset = examples.get("validation", self.eval_dataset)
+
+    def evaluation_sets(self) -> dict[str, Any]:
+        """The evaluation data by name; that of one set is `validation`."""
+        return self.eval_dataset if isinstance(self.eval_dataset, dict) else {"validation": self.eval_dataset}
+
+    def check_masks(self) -> None:
+        """Leaves out training rows without a mask. Raises a ValueError where no row of a data set has one."""
+        remedy = "Train by reward, with RSSTrainer or --objective reward"
+        require_masks({"training": self.train_dataset} | self.evaluation_sets(), "Cross-entropy needs", remedy)
+        self.train_dataset = labelled_examples(self.train_dataset)
 
     def check_best_metric(self) -> None:
         """Of several evaluation sets the user names one whose metric counts."""
@@ -180,6 +197,10 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
     @staticmethod
     def needs_positions(args: SegmentationConfig) -> bool:
         """Whether training examples are to say where in its image each pixel was."""
+        return False
+
+    def needs_views(self) -> bool:
+        """Whether examples are to say which part of its image each shows."""
         return False
 
     def card_rows(self) -> dict[str, str]:
@@ -227,20 +248,26 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
             num_samples=self.num_examples(dataloader) if has_length(dataloader) else 0,
         )
 
-    def scores(self, dataloader: DataLoader) -> dict[str, float]:
-        """The scores of a split, by their names without a prefix."""
+    def scores(self, dataloader: DataLoader, on_batch: Callable[[dict], None] | None = None) -> dict[str, float]:
+        """The scores of a split, by their names without a prefix; `on_batch` is called with each batch."""
         config = self.model.config
+
+        def add(inputs: dict[str, Any]) -> None:
+            if on_batch is not None:
+                on_batch(inputs)
+            self.on_evaluation_batch(inputs)
+
         confusion = evaluate_model(
             self.model_wrapped,
             dataloader,
             config.num_labels,
             self.accelerator,
-            self.on_evaluation_step,
+            add,
             ignore_index=self.ignore_index,
         )
         return segmentation_scores(confusion, [config.id2label[i] for i in range(config.num_labels)])
 
-    def on_evaluation_step(self, step: int) -> None:
+    def on_evaluation_batch(self, inputs: dict[str, Any]) -> None:
         """Moves the progress bar."""
         self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 

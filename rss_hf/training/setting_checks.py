@@ -22,6 +22,7 @@ LEAST = dict.fromkeys(
         "save_total_limit",
         "dataloader_prefetch_factor",
         "ddp_timeout",
+        "early_stopping_patience",
     ),
     1,
 ) | dict.fromkeys(

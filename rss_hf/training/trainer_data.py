@@ -1,6 +1,7 @@
 """What users give trainers as data: rows or examples, their image processor and the number of their classes."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import datasets
@@ -18,6 +19,9 @@ from ..data import (
     check_splits,
     rename_columns,
 )
+from ..data.columns import columns_in_words, known_features
+from ..data.views import VIEW_COLUMNS
+from ..rewards import REWARDS
 from .model_loading import MAX_CLASSES, load_image_processor
 
 
@@ -31,6 +35,11 @@ def as_list(dataset: Any) -> list[Any]:
 
 def check_dataset(dataset: Any) -> None:
     """Raises a ValueError for what holds data sets and is none, and for an empty one."""
+    if isinstance(dataset, str):
+        raise ValueError(
+            f"A data set is given by its name, {dataset!r}: load it, and give its rows. "
+            "rss_hf.data.load_segmentation_dataset loads folders and Hub ids."
+        )
     if isinstance(dataset, SegmentationData | datasets.DatasetDict):
         raise ValueError(
             f"A {type(dataset).__name__} holds several splits: give train_dataset and eval_dataset one of them each."
@@ -91,3 +100,41 @@ def count_classes(
         )
     logger.warning(f"{max(ids) + 1} classes, after the greatest id in the masks. model_init_kwargs may name them.")
     return max(ids) + 1
+
+
+def named_arguments(reward: Callable) -> set[str]:
+    """What a reward, or the function it wraps, names in its signature; nothing where it has none, as some of C."""
+    try:
+        signatures = [inspect.signature(reward, follow_wrapped=follow) for follow in (False, True)]
+    except ValueError:
+        return set()
+    return {name for signature in signatures for name in signature.parameters}
+
+
+def name_views(rewards: Iterable[Callable]) -> bool:
+    """Whether a reward names one of the columns that say which part of its image an example shows."""
+    return any(named_arguments(reward) & set(VIEW_COLUMNS) for reward in rewards)
+
+
+def need_masks(rewards: Iterable[Callable]) -> list[str]:
+    """The names of the built-in rewards among these that compare with masks."""
+    return [name for name, reward in REWARDS.items() if reward in rewards and "references" in named_arguments(reward)]
+
+
+def require_masks(datasets_by_name: dict[str, Any], who: str, remedy: str) -> None:
+    """
+    Raises a ValueError for examples made of rows without masks. It says who needs masks, what there is and the remedy.
+    """
+    for name, examples in datasets_by_name.items():
+        if lacks_masks(examples):
+            words = columns_in_words(known_features(examples.dataset))
+            raise ValueError(
+                f"{who} masks, and the {name} data has none: {words}. {remedy}; or, if there are masks, give the name "
+                "of their column as mask_column."
+            )
+
+
+def lacks_masks(examples: Any) -> bool:
+    """Whether these are examples that were made of rows without masks."""
+    made_here = isinstance(examples, SegmentationDataset | StreamingSegmentationDataset)
+    return made_here and "mask" not in known_features(examples.dataset)

@@ -55,14 +55,19 @@ def check_weights(model: nn.Module) -> None:
 
 class StopSignal(TrainerCallback):
     """
-    On SIGTERM, which schedulers send before they kill: a checkpoint at the next step that one can be resumed from, and
-    the end of training. Several processes agree on the step at the next log, since each is told at its own time.
+    On SIGTERM, which schedulers send before they kill, or where [`~StopSignal.stop`] was called: a checkpoint at the
+    next step that one can be resumed from, and the end of training. Several processes agree on the step of a SIGTERM
+    at the next log, since each is told at its own time.
+
+    Attributes:
+        ending (`BaseException`, *optional*): what the run is to end with.
+        stopped (`bool`): whether training was ended.
     """
 
     def __init__(self, num_iterations: int, agree):
         self.num_iterations, self.agree = num_iterations, agree
         self.received = False  # by this process
-        self.agreed = False  # by all processes
+        self.ending: BaseException | None = None  # the same on all processes
         self.stopped = False
         self._previous: Any = None
 
@@ -78,10 +83,14 @@ class StopSignal(TrainerCallback):
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
 
+    def stop(self, ending: BaseException) -> None:
+        """Ends training at the next step that can be resumed from; to be called on all processes."""
+        self.ending = self.ending or ending
+
     def on_step_end(self, args, state, control, **kwargs):
-        if args.world_size == 1:
-            self.agreed = self.received
-        elif control.should_log and not self.agreed:
-            self.agreed = self.agree(self.received)
-        if self.agreed and state.global_step % self.num_iterations == 0:
+        if self.ending is None:
+            alone = args.world_size == 1
+            if self.received if alone else control.should_log and self.agree(self.received):
+                self.ending = SystemExit(128 + signal.SIGTERM)
+        if self.ending is not None and state.global_step % self.num_iterations == 0:
             control.should_save = control.should_training_stop = self.stopped = True

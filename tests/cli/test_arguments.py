@@ -62,6 +62,9 @@ def test_sources_are_given_once_and_exist(write):
             parse_args(Arguments, argv=["--config", name])
     with pytest.raises(ValueError, match="argument --config: expected one argument"):
         parse_args(Arguments, argv=["--config"])
+    for name in ("config", "recipe"):
+        with pytest.raises(ValueError, match=f"--{name} names nothing|--{name}: expected one argument"):
+            parse_args(RSSConfig, argv=[f"--{name}=--"])
     with pytest.raises(ValueError, match="command line: unknown argument 'recipe'"):  # a command without recipes
         parse_args(Arguments, argv=["--recipe", "default"])
 
@@ -148,3 +151,8 @@ def test_the_configs_hold_what_train_takes(config):
     *_, args = parse_args(*types, argv=line)
     assert args.output_dir == f"outputs/{config.stem}" and args.do_train
     assert args.strides == ([2] if config.stem == "shapes" else [4])
+
+
+def test_names_of_trl_are_answered_with_ours():
+    with pytest.raises(ValueError, match="unknown argument 'num_generations'. Did you mean 'num_samples'"):
+        parse_args(RSSConfig, argv=["--num_generations", "8", "--output_dir", "out"])

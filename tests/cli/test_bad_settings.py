@@ -264,7 +264,7 @@ def test_bad_lines_of_the_other_commands(refusal, command, line, message):
     "command, message",
     [
         (
-            ["-m", "rss_hf.cli.main", "train", "--learning_rate", "nan"],
+            ["-m", "rss_hf_cli", "train", "--learning_rate", "nan"],
             "learning_rate must be a finite number, got nan",
         ),
         ([ROOT / "scripts" / "predict.py", "--model", "a/b/c"], "required: --input, --output_dir"),
@@ -298,7 +298,7 @@ def test_no_command_asks_whether_to_trust_code(folder, tmp_path, line, answers):
     auto_map = {"AutoConfig": "code.Config", "AutoModelForSemanticSegmentation": "code.Model"}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "of_mine", "auto_map": auto_map}))
     (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    command = [sys.executable, "-m", "rss_hf.cli.main", *line.format(remote=tmp_path).split()]
+    command = [sys.executable, "-m", "rss_hf_cli", *line.format(remote=tmp_path).split()]
     result = process(folder, command, answers)
     assert result.returncode == 1 and not (tmp_path / "ran").exists()
     assert "trust_remote_code" in result.stderr.splitlines()[-1] and "Traceback" not in result.stderr

@@ -2,7 +2,8 @@ import datasets
 import pytest
 from helpers.rows import encoded, ids, picture, rows, save_parquet
 
-from rss_hf.cli import check_data, main
+import rss_hf_cli as main
+from rss_hf.cli import check_data
 
 
 NAMES = ["sky", "car", "road"]

@@ -1,12 +1,18 @@
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from transformers import TrainingArguments
 
+import rss_hf_cli as main
 from rss_hf import RSSConfig, SegmentationConfig
-from rss_hf.cli import check_data, evaluate, main, predict, push, train
+from rss_hf.cli import check_data, evaluate, predict, push, train
 from rss_hf.cli.help import TRAINER_OPTIONS
 from rss_hf.recipes import recipe_names
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def printed(capsys, command, *arguments):
@@ -36,7 +42,7 @@ def test_own_options_come_before_the_trainers_with_their_defaults(capsys):
         for name in config.__annotations__
         if name not in TrainingArguments.__dataclass_fields__
     ]
-    assert len(own) == 13
+    assert len(own) == 18
     assert names[-len(own) - len(TRAINER_OPTIONS) :] == [*own, *TRAINER_OPTIONS]
     assert len(set(names)) == len(names)
     for name, default in {"num_samples": "128", "strides": "4", "image_size": "512 512", "do_train": "true"}.items():
@@ -70,6 +76,12 @@ def test_the_commands_have_a_line_each(capsys, argv):
     assert list(main.COMMANDS) == ["train", "evaluate", "check-data", "predict", "push", "demo"]
 
 
+def test_the_list_of_commands_imports_nothing_that_takes_seconds():
+    code = "import sys, rss_hf_cli; rss_hf_cli.main(['--help']); print({'torch', 'transformers'} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout == main.help_text() + "\nset()\n"
+
+
 def test_a_command_is_run_with_the_rest_of_the_line(capsys, monkeypatch):
     assert printed(capsys, main, "push", "--help") == printed(capsys, push, "--help")
     monkeypatch.setattr(sys, "argv", ["rss-hf", "push", "--help"])
@@ -87,6 +99,10 @@ def test_an_unknown_command_is_refused_with_the_nearest():
         main.main(["x"])
 
 
-def test_the_demo_has_a_command_line_of_its_own(capsys):
-    pytest.importorskip("gradio")
+def test_the_demo_says_what_it_needs_and_its_help_needs_nothing(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "rss_hf.demo.server", raising=False)
     assert "--port" in printed(capsys, main, "demo", "--help")
+    with pytest.raises(SystemExit) as end:
+        main.main(["demo", "--model", "org/name"])
+    assert end.value.code == "The demo needs gradio, which is not installed: pip install 'rss-hf[demo]'."

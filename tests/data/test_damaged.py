@@ -136,11 +136,11 @@ def test_a_split_to_score_is_enough_to_evaluate(tmp_path, streaming):
         )
 
 
-def test_masks_can_be_left_out_where_nobody_needs_them(tmp_path):
+def test_names_of_classes_come_from_the_folder_without_masks_too(tmp_path):
     name = save_parquet(tmp_path / "set", train=rows(images=[picture()]), validation=rows(images=[picture(1)]))
-    data = load_segmentation_dataset(name, class_names=NAMES, require_masks=False)
+    data = load_segmentation_dataset(name, class_names=NAMES)
     assert data.train.column_names == data.validation.column_names == ["image"]
-    with pytest.raises(ValueError, match="no column of images called mask"):
-        load_segmentation_dataset(name, class_names=NAMES)
+    with pytest.raises(ValueError, match="Pass class_names, one name a class"):
+        load_segmentation_dataset(name)
     (tmp_path / "set" / "id2label.json").write_text(json.dumps(dict(enumerate(NAMES))))
-    assert load_segmentation_dataset(name, require_masks=False).class_names == NAMES
+    assert load_segmentation_dataset(name).class_names == NAMES

@@ -46,6 +46,19 @@ def test_masks_of_every_mode_turn_with_the_image(mode):
     np.testing.assert_array_equal(open_row(row, "row 0")[1], TURNS[6](stored))
 
 
+@pytest.mark.parametrize("mode", ["P", "L", "I;16"])
+def test_plain_tiff_masks_turn_as_their_tag_says(mode, tmp_path):
+    stored = ids(range(5))
+    mask = (
+        p_mode(stored) if mode == "P" else PIL.Image.fromarray(stored.astype(np.uint16 if mode != "L" else np.uint8))
+    )
+    assert mask.mode == mode
+    mask.save(tmp_path / "mask.tif", exif=orientation(6))
+    row = {"image": encoded(picture(), exif=orientation(6))}
+    row["mask"] = {"bytes": None, "path": str(tmp_path / "mask.tif")}
+    np.testing.assert_array_equal(open_row(row, "row 0")[1], TURNS[6](stored))
+
+
 def test_files_can_be_far_away():
     fsspec.filesystem("memory").pipe("/far/photo.png", encoded(picture(3))["bytes"])
     image, _ = open_row({"image": {"bytes": None, "path": "memory://far/photo.png"}}, "row 0")
@@ -71,7 +84,7 @@ def test_images_that_cannot_be_decoded_are_named():
     ("row", "told"),
     [
         ({"image": encoded(picture(), path="photo.png") | {"bytes": b""}}, "row 3 (photo.png): the image cannot"),
-        ({"image": encoded(picture(), path="photo.png"), "mask": None}, "row 3: the mask is missing"),
+        ({"image": None, "mask": None}, "row 3: the image is missing"),
         (
             {"image": encoded(picture(), path="photo.png"), "mask": cut_off(p_mode(ids()))},
             "row 3 (broken.png): the mask",
@@ -125,7 +138,6 @@ def test_check_labels_takes_masks_of_stored_and_of_upright_size():
         ({"masks": [PIL.Image.new("RGB", (8, 6), (9, 9, 9))]}, ["row 0", "(9, 9, 9)"]),
         ({"masks": [PIL.Image.new("RGBA", (8, 6))]}, ["row 0", "'RGBA'"]),
         ({"masks": [ids((0, IGNORE_INDEX)), ids((0,))]}, ["split 'train'", "only 0 and 255", "as 1"]),
-        ({"masks": [None]}, ["row 0", "the mask is missing"]),
         ({"masks": [ids()], "images": [{"bytes": b"text", "path": "x.jpg"}]}, ["row 0", "image cannot be opened"]),
         ({"masks": [cut_off(picture())]}, ["row 0", "broken.png", "mask cannot be decoded"]),
         ({"masks": [ids()], "images": [PIL.Image.new("F", (8, 6))]}, ["row 0", "'F'", "8 or 16 bits"]),

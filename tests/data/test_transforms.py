@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from helpers.rows import picture
 from torchvision import tv_tensors
+from transformers import MobileViTImageProcessor, SegformerImageProcessor
 
-from rss_hf.data import IGNORE_INDEX, train_transform
+from rss_hf.data import IGNORE_INDEX, process_image, to_images, train_transform
 
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -91,3 +93,14 @@ def test_scales_that_make_no_sense_are_refused(scale_range):
 def test_sizes_that_make_no_sense_are_refused(image_size):
     with pytest.raises(ValueError, match="image_size must be a height and a width"):
         train_transform(image_size, [0] * 3, [1] * 3)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"do_flip_channel_order": True}, {"do_normalize": False}, {"do_rescale": False}]
+)
+def test_images_come_back_from_pixel_values(settings):
+    processor_class = MobileViTImageProcessor if "do_flip_channel_order" in settings else SegformerImageProcessor
+    processor = processor_class(size={"height": 6, "width": 8}, do_resize=False, do_center_crop=False, **settings)
+    image = picture(3)
+    (again,) = to_images(processor, process_image(processor, image)[None])
+    assert np.array_equal(np.asarray(again), np.asarray(image))

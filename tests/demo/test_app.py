@@ -167,7 +167,7 @@ def test_requests_out_of_bounds_get_a_sentence(client, image, tmp_path):
     Image.new("L", (60, 44), 1).save(tmp_path / "one.png")
     for mask, options, sentence in [
         (None, {}, "Choose a reference mask first."),
-        ("turned.png", {}, "The image has 60 x 44 pixels and the mask 44 x 60: they must be of one size."),
+        ("turned.png", {}, "Reference: the image is 60x44 pixels and its mask 44x60. They must be of one size"),
         ("photo.png", {}, "Reference: the mask is RGB and"),
         ("nine.png", {}, r"The mask has ids of no class of this model, \[9\]: its classes are 0 to 3"),
         ("one.png", {"num_samples": 99}, "The number of maps is 99: give 2 to 16."),
@@ -176,7 +176,7 @@ def test_requests_out_of_bounds_get_a_sentence(client, image, tmp_path):
         (
             "one.png",
             {"advantage_estimator": ["reinforce"]},
-            "The advantage estimator is none of leave_one_out, pairwise_spatial_difference.",
+            "The advantage estimator is none of leave_one_out, pairwise_spatial_difference, reinforce.",
         ),
         ("one.png", {"seed": -1}, "The seed must be 0 or more"),
     ]:

@@ -12,8 +12,8 @@ from transformers import SegformerImageProcessor
 from rss_hf import mean_iou
 from rss_hf.advantages import leave_one_out, pairwise_spatial_difference
 from rss_hf.constants import IGNORE_INDEX
-from rss_hf.demo.images import Refusal
-from rss_hf.demo.learning import draw, open_reference, pair_pictures, pair_text
+from rss_hf.demo.images import Refusal, open_picture, upright
+from rss_hf.demo.learning import ESTIMATOR_NAMES, draw, open_reference, pair_pictures, pair_text
 from rss_hf.demo.models import load
 from rss_hf.demo.segment import segment
 
@@ -65,7 +65,7 @@ def test_a_pair_is_shown_where_it_differs(loaded):
 def test_references_fit_the_image_and_the_classes(loaded, tmp_path):
     def reference(pixels, model=loaded):
         Image.fromarray(pixels).save(tmp_path / "mask.png")
-        return open_reference(str(tmp_path / "mask.png"), photo(), model)
+        return open_reference(str(tmp_path / "mask.png"), photo(), (60, 44), model)
 
     assert np.array_equal(reference(REFERENCE), REFERENCE)
     three_classes = replace(loaded, class_names=NAMES[:3])
@@ -73,7 +73,7 @@ def test_references_fit_the_image_and_the_classes(loaded, tmp_path):
         reference(REFERENCE, three_classes)
     ignored = np.where(REFERENCE == 3, IGNORE_INDEX, REFERENCE)
     assert np.array_equal(reference(REFERENCE, replace(three_classes, ignore_index=3)), ignored)
-    with pytest.raises(Refusal, match="60 x 44 pixels and the mask 60 x 43"):
+    with pytest.raises(Refusal, match="Reference: the image is 60x44 pixels and its mask 60x43. They must be"):
         reference(REFERENCE[1:])
     with pytest.raises(Refusal, match="no pixel of a class"):
         reference(np.full_like(REFERENCE, IGNORE_INDEX))
@@ -82,17 +82,38 @@ def test_references_fit_the_image_and_the_classes(loaded, tmp_path):
 def test_ids_that_count_from_1_are_those_of_the_processor(loaded, tmp_path):
     counted = replace(loaded, processor=SegformerImageProcessor(do_reduce_labels=True))
     Image.fromarray(np.where(REFERENCE == IGNORE_INDEX, 0, REFERENCE + 1)).save(tmp_path / "mask.png")
-    assert np.array_equal(open_reference(str(tmp_path / "mask.png"), photo(), counted), REFERENCE)
+    assert np.array_equal(open_reference(str(tmp_path / "mask.png"), photo(), (60, 44), counted), REFERENCE)
     Image.new("L", (60, 44), 5).save(tmp_path / "mask.png")
     with pytest.raises(Refusal, match=r"of no class of this model, \[5\]: its classes are 1 to 4"):
-        open_reference(str(tmp_path / "mask.png"), photo(), counted)
+        open_reference(str(tmp_path / "mask.png"), photo(), (60, 44), counted)
 
 
-def test_a_reference_is_turned_as_its_exif_tag_says(loaded, tmp_path):
+def test_a_reference_is_turned_as_in_training(loaded, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise
-    Image.fromarray(np.rot90(REFERENCE).copy()).save(tmp_path / "mask.png", exif=exif)
-    assert np.array_equal(open_reference(str(tmp_path / "mask.png"), photo(), loaded), REFERENCE)
+    stored = np.rot90(REFERENCE).copy()
+    for name, image in (("upright", photo()), ("turned", photo().transpose(Image.Transpose.ROTATE_90))):
+        image.save(tmp_path / f"{name}.png", exif=exif if name == "turned" else None)
+    for picture, pixels, options in (
+        ("upright", REFERENCE, {}),
+        ("upright", stored, {"exif": exif}),
+        ("turned", REFERENCE, {}),  # as the image is seen
+        ("turned", stored, {"exif": exif}),
+        ("turned", stored, {}),  # as it is stored, without the tag
+    ):
+        Image.fromarray(pixels).save(tmp_path / "mask.png", **options)
+        image = open_picture(str(tmp_path / f"{picture}.png"), "The image")
+        assert upright(image).size == (60, 44)
+        labels = open_reference(str(tmp_path / "mask.png"), image, (60, 44), loaded)
+        assert np.array_equal(labels, REFERENCE)
+
+
+def test_estimators_that_compare_the_maps_of_one_step_can_be_chosen(loaded):
+    assert ESTIMATOR_NAMES == ("leave_one_out", "pairwise_spatial_difference", "reinforce")
+    drawn = draw(loaded, photo(), REFERENCE, 3, 8, "mean_iou", "reinforce", 0)
+    assert drawn.advantages == drawn.rewards
+    with pytest.raises(Refusal, match="The advantage estimator is none of"):
+        draw(loaded, photo(), REFERENCE, 3, 8, "mean_iou", "score_posterior", 0)
 
 
 def test_segmenting_is_bounded(loaded):

@@ -11,7 +11,7 @@ from helpers.demo_server import ENVIRONMENT, ROOT
 from packaging.requirements import Requirement
 from PIL import Image
 
-import rss_hf.demo.app as app
+from rss_hf.demo import app, server
 from rss_hf.demo.segment_tab import shown_size
 
 
@@ -39,7 +39,7 @@ def test_only_large_photos_are_shown_smaller(size, shown):
 @pytest.mark.parametrize(("space", "local", "host"), [("org/demo", False, "0.0.0.0"), (None, True, "127.0.0.1")])
 def test_only_a_space_is_open_to_the_world_and_closed_to_folders(monkeypatch, space, local, host):
     served = []
-    monkeypatch.setattr(app, "serve", lambda models, port, host: served.append((models, port, host)))
+    monkeypatch.setattr(server, "serve", lambda models, port, host: served.append((models, port, host)))
     monkeypatch.setenv("RSS_MODEL", "org/name")
     if space is None:
         monkeypatch.delenv("SPACE_ID", raising=False)

@@ -186,10 +186,12 @@ def test_evaluate_model_counts_every_image_and_restores_the_mode(accelerator):
     dataloader = accelerator.prepare(DataLoader(examples, batch_size=2, collate_fn=collate))
     for training in (True, False):
         model.train(training)
-        confusion = evaluate_model(model, dataloader, NUM_LABELS, accelerator, steps.append)
+        confusion = evaluate_model(
+            model, dataloader, NUM_LABELS, accelerator, lambda batch: steps.append(len(batch["labels"]))
+        )
         assert torch.equal(confusion, count_by_hand(examples))
         assert model.training is training
-    assert steps == [0, 1, 2] * 2 and not any(model.modes)
+    assert steps == [2, 2, 1] * 2 and not any(model.modes)
 
 
 def test_evaluate_model_takes_stacked_labels_and_passes_views_on(accelerator):
@@ -209,7 +211,7 @@ def test_evaluate_model_takes_stacked_labels_and_passes_views_on(accelerator):
 def test_evaluate_model_keeps_no_logits(accelerator):
     model, alive = ToyModel(), []
 
-    def count_logits(step):
+    def count_logits(batch):
         alive.append(sum(output() is not None for output in model.outputs))
 
     dataloader = accelerator.prepare(DataLoader(make_examples(), collate_fn=collate))

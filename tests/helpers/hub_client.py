@@ -224,8 +224,8 @@ def train_with_faults(out, faults):
     from helpers.training import Scenes
 
     from rss_hf import RSSConfig, RSSTrainer
-    from rss_hf.cli.main import main
     from rss_hf.hub import push
+    from rss_hf_cli import main
 
     os.chdir(out)
     errors = []

@@ -52,7 +52,7 @@ def enumerate_maps(num_maps):
 def make_rollout(policy, actions, weights, rewards, estimator=LeaveOneOut, eta=0.7, is_reused=True):
     """What `policy` drew and earned, for `estimator` to use again."""
     estimator = estimator(EstimatorConfig(eta=eta), context=None)
-    return Rollout(policy.log_probs.detach(), actions, rewards, weights, estimator, is_reused)
+    return Rollout(policy.log_probs.detach(), actions, rewards, weights, estimator, is_reused=is_reused)
 
 
 def on_policy(policy, actions, advantages, is_reused=False):

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForSemanticSegmentation, SegformerForSemanticSegmentation, SegformerImageProcessor
 
 from rss_hf import RSSSegformerConfig, RSSSegformerForSemanticSegmentation
+from rss_hf.hub import export
 from rss_hf.hub.export import export_onnx, export_segformer
 
 
@@ -45,6 +46,13 @@ def test_other_models_are_not_exported(plain_config, tmp_path):
     SegformerForSemanticSegmentation(plain_config).save_pretrained(tmp_path / "plain")
     with pytest.raises(ValueError, match="'segformer', not 'rss_segformer'.*nothing to export"):
         export_segformer(tmp_path / "plain", tmp_path / "out")
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_what_onnx_needs_is_said_before_a_model_is_read(monkeypatch, missing, tmp_path):
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(ImportError, match=rf"^ONNX export needs {missing}, .*: pip install 'rss-hf\[onnx\]'.$"):
+        export_onnx(tmp_path / "no model", tmp_path / "policy.onnx")
 
 
 def test_onnx_agrees_with_torch_at_any_size(tiny_config, tmp_path):

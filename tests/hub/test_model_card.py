@@ -210,8 +210,14 @@ def test_without_labels_the_card_has_the_rewards_of_the_most_probable_maps(polic
         f"| blueness | {measured['eval_reward/blueness']:.4f} |",
         "| &lt;lambda&gt; | 1.0000 |",
         f"| **weighted sum** | **{measured['eval_reward']:.4f}** |",
+        "",
+        "What judged these maps also judged them in training. The numbers say how well maps please a judge, not how "
+        "right they are: no mask was compared with them.",
     ]
     assert metadata_load(tmp_path / "README.md").keys().isdisjoint({"metrics", "model-index"})
+    trainer.eval_reward_funcs = [blueness]
+    trainer.create_model_card()
+    assert "Other judges than those of training gave these numbers. The numbers say" in read(tmp_path)
 
 
 def test_class_names_are_text_whatever_they_contain(tiny_config, tmp_path):

@@ -1,3 +1,4 @@
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -60,6 +61,16 @@ def test_comparison_sheet_shows_the_masks_in_their_colours(tmp_path):
     comparison_sheet([(image, None, row[2]) for row in rows], palette, names, tmp_path / "no_references.png")
     with Image.open(tmp_path / "sheet.png") as three, Image.open(tmp_path / "no_references.png") as two:
         assert (three.width, two.width) == (9 * 120, 6 * 120) and three.height == two.height
+    ends = {tuple(matplotlib.colormaps["inferno"](end, bytes=True)[:3]) for end in (0.0, 1.0)}
+    scores = [("red 0.5", None), ("red 1.5", np.array([[0.0, 1.0]]))]
+    rows = [(image, None, row[2]) for row in rows]
+    comparison_sheet(rows, palette, names, tmp_path / "scores.png", scores)
+    with Image.open(tmp_path / "scores.png") as sheet:
+        cells = sheet.crop((6 * 120, 0, sheet.width, sheet.height)).convert("RGB")
+        colours = {colour for _, colour in cells.getcolors(maxcolors=2**20)}
+        assert sheet.width == 9 * 120 and ends <= colours
+    with pytest.raises(ValueError, match="zip"):
+        comparison_sheet(rows, palette, names, tmp_path / "scores.png", scores[:1])
     with pytest.raises(ValueError, match="empty.png"):
         comparison_sheet([], palette, names, tmp_path / "empty.png")
 

@@ -1,15 +1,19 @@
 """What a reward is given, what it may return, and what is refused."""
 
+import asyncio
 import math
 import re
+import threading
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from helpers.scenes import SIZE, C, batch_of, scene
 
 from rss_hf.policy import upsample_actions
-from rss_hf.rewards import RewardBatch, WeightedRewards, contract
+from rss_hf.rewards import RewardBatch, RewardContext, WeightedRewards
+from rss_hf.rewards import calls as reward_calls
 
 
 def count_of_class_one(predictions, references=None, **columns):
@@ -25,7 +29,9 @@ def test_a_black_box_gets_maps_columns_and_state():
         return columns["bonus"] + torch.tensor([len(name) for name in columns["id"]])
 
     columns = {"bonus": torch.tensor([10.0, 20, 30]), "id": ["a", "bb", "ccc"], "image_positions": torch.zeros(3, 2)}
-    rewards = WeightedRewards([reward])(actions, batch_of(references, **columns), C, "state")["reward"]
+    rewards = WeightedRewards([reward])(
+        actions, batch_of(references, **columns), C, RewardContext(trainer_state="state")
+    )["reward"]
     assert torch.equal(rewards[..., 0, 0], torch.tensor([[11.0, 22, 33]] * 3))
     assert torch.equal(seen["predictions"].view(3, 3, *SIZE), upsample_actions(actions, SIZE))
     assert torch.equal(seen["references"].view(3, 3, *SIZE)[1], references)
@@ -81,7 +87,7 @@ def test_many_maps_are_judged_in_several_calls(level, monkeypatch):
         return WeightedRewards([agreement])(actions, batch_of(references, weight=weight), C)["agreement"]
 
     at_once = judged()
-    monkeypatch.setattr(contract, "PIXELS_PER_CALL", 2 * math.prod((3, *SIZE)))
+    monkeypatch.setattr(reward_calls, "PIXELS_PER_CALL", 2 * math.prod((3, *SIZE)))
     assert torch.equal(judged(), at_once) and calls == [15, 6, 6, 3]
 
 
@@ -109,8 +115,8 @@ def test_what_a_reward_writes_reaches_neither_the_batch_nor_another_reward():
             tag.append("x")
         return torch.zeros(len(predictions))
 
-    def other(*args, **kwargs):
-        return vandal(*args, **kwargs)
+    def other(predictions, pixel_values, **columns):
+        return vandal(predictions, pixel_values=pixel_values, **columns)
 
     WeightedRewards([vandal, other])(actions, batch, C)
     assert seen[0] == seen[1] and torch.equal(batch._references, references)
@@ -164,3 +170,105 @@ def test_a_column_of_any_kind_is_repeated_for_each_sample(column):
 
     rewards = WeightedRewards([reward])(actions, batch_of(references, weight=column), C)["reward"]
     assert rewards[..., 0, 0].tolist() == [[1, 2, 3]] * 3
+
+
+def test_a_reward_is_given_what_it_names():
+    actions, references = scene()
+    columns = {"tags": [["a"], [], ["b"]], "areas": torch.tensor([0.1, 0.2, 0.3]), "id": ["x", "y", "z"]}
+    batch, seen = batch_of(references, **columns), {}
+
+    def named(predictions, tags, areas, pixel_values, weight=2.0, *, references):
+        seen.update(tags=tags, areas=areas, pixel_values=pixel_values, weight=weight, references=references)
+        return areas
+
+    def maps_alone(maps):
+        return maps.float().mean((1, 2))
+
+    rewards = WeightedRewards([named, maps_alone])(actions, batch, C)
+    torch.testing.assert_close(rewards["named"][:, :, 0, 0], torch.tensor([[0.1, 0.2, 0.3]] * 3))
+    assert seen["tags"] == [["a"], [], ["b"]] * 3 and seen["tags"][0] is seen["tags"][3]  # one copy for all maps
+    assert seen["pixel_values"].shape == (9, 3, *SIZE) and seen["weight"] == 2.0
+    assert torch.equal(seen["references"], references.repeat(3, 1, 1))
+
+
+def test_what_the_data_does_not_have_is_named():
+    actions, references = scene()
+
+    def judge(predictions, tags, areas=None):
+        return predictions.float().mean((1, 2))
+
+    with pytest.raises(RuntimeError, match=r"'judge' raised .*asks for \['tags'\].*its columns are \['id'\]"):
+        WeightedRewards([judge])(actions, batch_of(references, id=["a", "b", "c"]), C)
+
+
+def test_images_class_names_and_metrics_of_its_own():
+    actions, references = scene()
+    logged = {}
+
+    def to_images(pixel_values):
+        return [PIL.Image.new("RGB", (4, 4), (i, 0, 0)) for i in range(len(pixel_values))]
+
+    def judge(predictions, images, class_names, log_metric):
+        assert class_names == ["a", "b"] and images[0] is images[3]
+        log_metric("mine", 4.0)
+        return [image.getpixel((0, 0))[0] for image in images]
+
+    context = RewardContext(class_names=["a", "b"], log_metric=logged.__setitem__, to_images=to_images)
+    rewards = WeightedRewards([judge])(actions, batch_of(references), C, context)
+    assert rewards["judge"][:, :, 0, 0].tolist() == [[0, 1, 2]] * 3
+    assert logged["mine"] == 4.0 and logged["reward/judge/seconds"] > 0
+    with pytest.raises(RuntimeError, match="without an image processor"):
+        WeightedRewards([judge])(actions, batch_of(references), C)
+
+
+@pytest.mark.parametrize("inside_a_loop", [False, True])
+def test_async_rewards_are_awaited_together(inside_a_loop):
+    """Each waits for the other to begin: one after the other they would never end."""
+    actions, references = scene()
+
+    def pair():
+        begun = [threading.Event(), threading.Event()]
+
+        async def until(own, other):
+            begun[own].set()
+            while not begun[other].is_set():
+                await asyncio.sleep(0.001)
+
+        async def first(predictions, weight):
+            await until(0, 1)
+            return weight
+
+        async def second(predictions):
+            await until(1, 0)
+            return [2.0] * len(predictions)
+
+        return [first, "mean_iou", second]
+
+    def judge():
+        batch = batch_of(references, weight=torch.tensor([1.0, 2.0, 3.0]))
+        return WeightedRewards(pair(), timeout=20)(actions, batch, C)
+
+    async def in_a_loop():
+        return judge()
+
+    rewards = asyncio.run(in_a_loop()) if inside_a_loop else judge()
+    assert list(rewards) == ["first", "mean_iou", "second"]
+    assert rewards["first"][:, :, 0, 0].tolist() == [[1, 2, 3]] * 3 and (rewards["second"] == 2).all()
+
+
+def test_an_async_reward_that_fails_or_hangs_is_named():
+    actions, references = scene()
+
+    async def fails(predictions):
+        raise ConnectionError("no route")
+
+    async def hangs(predictions):
+        await asyncio.sleep(60)
+
+    async def works(predictions):
+        return [1.0] * len(predictions)
+
+    with pytest.raises(RuntimeError, match="Reward 'fails' raised ConnectionError: no route"):
+        WeightedRewards([works, fails])(actions, batch_of(references), C)
+    with pytest.raises(TimeoutError, match="hangs"):
+        WeightedRewards([hangs], timeout=0.2)(actions, batch_of(references), C)

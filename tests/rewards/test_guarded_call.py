@@ -12,7 +12,7 @@ import torch
 from helpers.scenes import C, batch_of, scene
 from transformers import TrainerState
 
-from rss_hf.rewards import WeightedRewards, guarded_call
+from rss_hf.rewards import RewardContext, WeightedRewards, guarded_call
 
 
 class Unspeakable(Exception):
@@ -26,7 +26,9 @@ def judged(behaviour, timeout=None, trainer_state=None):
         return torch.full((len(predictions),), float(torch.is_grad_enabled()))
 
     actions, references = scene()
-    return WeightedRewards([judge], timeout=timeout)(actions, batch_of(references), C, trainer_state)["judge"]
+    return WeightedRewards([judge], timeout=timeout)(
+        actions, batch_of(references), C, RewardContext(trainer_state=trainer_state)
+    )["judge"]
 
 
 def raising(error):
@@ -109,7 +111,7 @@ def test_a_time_limit_that_is_none_is_refused(timeout):
 PROGRAM = """
 import os, sys, time, torch
 from helpers.scenes import C, batch_of, scene
-from rss_hf.rewards import WeightedRewards
+from rss_hf.rewards import RewardContext, WeightedRewards
 
 def score(judge, timeout=None):
     actions, references = scene()

@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 from helpers.scenes import SIZE, C, batch_of, scene
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from rss_hf.policy import upsample_actions
-from rss_hf.rewards import REWARDS, WeightedRewards, get_reward
+from rss_hf.rewards import REWARDS, RewardBatch, WeightedRewards, get_reward
 
 
 def judge(predictions, references=None, scale=1.0, **columns):
@@ -75,9 +76,9 @@ def test_one_reward_is_a_list_of_one(one):
         ({"dice": REWARDS["dice"]}, "is a dict, not a callable"),
         (Judge, "Judge'> is a class: give an object of it"),
         (torch.zeros(3), "is a Tensor, not a callable"),
-        (lambda predictions: 0, "'<lambda>' takes .predictions. .*unexpected keyword.*references=None, ..columns"),
-        (lambda predictions, references: 0, "unexpected keyword argument 'trainer_state'"),
-        (lambda references, predictions, **_: 0, "multiple values for argument 'references'"),
+        (lambda references, predictions, **_: 0, "predictions are not its first argument"),
+        (lambda *, predictions: 0, "too many positional arguments"),
+        (lambda predictions, tags, /: 0, "missing a required .*argument: 'tags'"),
         (lambda: 0, "too many positional arguments"),
     ],
 )
@@ -138,6 +139,10 @@ def test_weights_that_are_no_weights_are_refused(weights, message):
         WeightedRewards(["dice"], weights)
 
 
+def test_a_function_of_c_that_does_not_say_what_it_takes_is_taken():
+    assert get_reward(max) is max
+
+
 def test_the_total_is_the_weighted_sum_of_what_applies():
     rewards = {
         "image": torch.tensor([1.0, torch.nan]).view(1, 2, 1, 1),
@@ -160,3 +165,20 @@ def test_a_total_that_overflows_is_refused(rewards):
     parts = {name: torch.full((2, 2, 1, 1), value) for name, value in zip(("dice", "mean_iou"), rewards, strict=True)}
     with pytest.raises(RuntimeError, match=r"sum of the rewards \['dice', 'mean_iou'\] is beyond ±1e.12"):
         WeightedRewards(["dice", "mean_iou"]).total(parts)
+
+
+def test_no_call_waits_for_the_device():
+    """Fake tensors hold no values: a look at one would raise."""
+
+    def own(predictions, **columns):
+        return predictions.float().mean((1, 2))
+
+    rewards = WeightedRewards(["running_log_iou", "pixel_match", own])
+    assert not rewards.are_built_in and WeightedRewards(["mean_iou"]).are_built_in
+    with FakeTensorMode():
+        labels = torch.zeros(2, 8, 8, dtype=torch.int64)
+        batch = RewardBatch({"pixel_values": torch.zeros(2, 3, 8, 8), "labels": labels})
+        by_name = rewards(torch.zeros(4, 2, 4, 4, dtype=torch.int64), batch, 3)
+        assert rewards.total(by_name).shape == (4, 2, 4, 4)
+        with pytest.raises(DataDependentOutputException):
+            labels.sum().item()

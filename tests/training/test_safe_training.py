@@ -161,7 +161,7 @@ def test_a_finished_run_is_not_trained_further(new_policy, tmp_path, warnings, n
         again = train(new_policy(), tmp_path, resume=True, **settings)
         assert again.state.global_step == 6 and torch.equal(weights(again), weights(first))
         assert again.calls.total == first.calls.total
-    assert "has all 6 steps: nothing is left to train" in warnings()
+    assert "of a finished run, 6 steps: nothing is left to train" in warnings()
 
 
 class Stop(TrainerCallback):

@@ -202,7 +202,7 @@ def test_rows_that_are_examples_already_are_left_as_they_are(new_policy, quiet):
         (lambda row: row["labels"].add_(1).mul_(2), r"ids without a class, \[4, 6.*examples \[0"),
         (lambda row: row.update(labels=row["labels"].float()), "labels is float32.*labels.long()"),
         (lambda row: row.update(labels=row["labels"][None]), "remove the channel dimension"),
-        (lambda row: row.update(labels=None), "labels is None in 8 of 8 examples"),
+        (lambda row: row.update(labels=None), r"labels is None in (2 of 2|8 of 8) examples"),
         (lambda row: row.update(pixel_values=row["pixel_values"] / 0), "NaN or infinite values"),
         (lambda row: row.update(image=row.pop("pixel_values")), "no pixel_values"),
     ],

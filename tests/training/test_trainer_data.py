@@ -1,5 +1,6 @@
 """What users give as data and models, beside examples: rows, their faults, several evaluation sets, encoders."""
 
+import functools
 import logging
 
 import datasets
@@ -8,11 +9,14 @@ import PIL.Image
 import pytest
 import torch
 from helpers.models import make_tiny_policy
+from helpers.photos import write_photos
 from helpers.training import Scenes, stripes_of_class_one
 from transformers import SegformerForImageClassification, SegformerImageProcessor
 
 from rss_hf import RSSConfig, RSSTrainer, SegmentationTrainer
 from rss_hf.data import load_segmentation_dataset, load_shapes, voc_palette
+from rss_hf.evaluation import confusion_matrix, predict_maps
+from rss_hf.training.trainer_data import name_views, need_masks
 
 
 SIDE = {"height": 32, "width": 32}
@@ -113,6 +117,8 @@ def test_a_data_set_of_splits_or_without_rows_is_refused(rows, settings):
     for whole in (load_segmentation_dataset("shapes"), rows):
         with pytest.raises(ValueError, match="holds several splits"):
             RSSTrainer(make_tiny_policy(), args, train_dataset=whole)
+    with pytest.raises(ValueError, match="given by its name, 'images,masks': load it"):
+        RSSTrainer(make_tiny_policy(), args, train_dataset="images,masks")
     with pytest.raises(ValueError, match="without rows"):
         RSSTrainer(make_tiny_policy(), args, train_dataset=rows["train"], eval_dataset=rows["train"].select([]))
 
@@ -163,3 +169,121 @@ def test_a_model_that_is_made_late_is_checked_too(rows, settings):
         SegmentationTrainer(torch.nn.Linear(2, 2), RSSConfig(**settings), train_dataset=Scenes())
     with pytest.raises((RuntimeError, ValueError), match="model"):
         RSSTrainer(None, RSSConfig(**settings), train_dataset=Scenes())
+
+
+def without_masks(rows, keep=()):
+    """The same rows, their masks None but for those at the indices `keep`."""
+    stored = rows.cast_column("mask", datasets.Image(decode=False))
+    masks = [row["mask"] if index in keep else None for index, row in enumerate(stored)]
+    return rows.remove_columns("mask").add_column("mask", masks, feature=datasets.Image())
+
+
+def test_a_folder_of_images_goes_to_the_trainer_as_it_is(settings, encoder, tmp_path, caplog):
+    """With the encoder's own processor, whole images, and a column of metadata for the reward."""
+    areas, seen = write_photos(tmp_path), []
+
+    def area_error(predictions, areas=None, pixel_values=None, **columns):
+        seen.append((pixel_values, areas, set(columns)))
+        return [-abs(float((p == 1).float().mean()) - a) for p, a in zip(predictions, areas, strict=True)]
+
+    data = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "photos"))
+    args = RSSConfig(**settings, model_init_kwargs={"num_labels": 2})
+    with caplog.at_level(logging.INFO, "rss_hf"):
+        trainer = RSSTrainer(
+            encoder, args, reward_funcs=area_error, train_dataset=data["train"], eval_dataset=data["validation"]
+        )
+    assert caplog.text.count("no masks: training by reward alone") == 1
+    trainer.train()
+    pixel_values, given, others = seen[1]  # the first call is a trial
+    assert pixel_values.shape == (16, 3, 32, 32) and set(given) <= set(areas["train"]) and "valid" not in others
+    seen.clear()
+    metrics, model = trainer.evaluate(), trainer.model.eval()
+    pixel_values, given, _ = seen[0]  # of the most probable maps, then of drawn ones
+    maps = predict_maps(model, pixel_values, [(32, 32)] * 3)
+    assert given == areas["validation"]
+    expected = -sum(abs((m == 1).float().mean() - a) for m, a in zip(maps, given, strict=True)) / 3
+    assert metrics["eval_reward"] == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_rewards_that_name_a_view_are_given_it(settings, rows):
+    seen = []
+
+    def upper(predictions, flipped, crop, **columns):
+        seen.append((flipped, crop, columns["valid"]))
+        return (predictions == 1).float().mean((1, 2))
+
+    processor = SegformerImageProcessor(size=SIDE)
+    trainer = RSSTrainer(
+        make_tiny_policy(),
+        RSSConfig(**settings),
+        reward_funcs=upper,
+        train_dataset=rows["train"],
+        eval_dataset=rows["validation"].remove_columns("mask"),
+        processing_class=processor,
+    )
+    trainer.train()
+    flipped, crop, valid = (torch.cat(parts) for parts in zip(*seen[1:], strict=True))  # after the trial
+    assert flipped.shape == (32,) and crop.shape == (32, 4) and valid.shape == (32, 32, 32)
+    example = trainer.train_dataset[0]
+    assert set(example) == {"pixel_values", "labels", "valid", "crop", "flipped"}
+    seen.clear()
+    trainer.evaluate()
+    flipped, crop, valid = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    assert not flipped.any() and valid.all() and crop.tolist() == [[0, 0, 1, 1]] * (4 + 4 * 4)
+
+
+def test_what_rewards_name():
+    def plain(predictions, **columns): ...
+
+    def cropped(predictions, crop=None, **columns): ...
+
+    @functools.wraps(cropped)
+    def wrapped(*arguments, **columns): ...
+
+    class Judge:
+        def __call__(self, predictions, *, valid): ...
+
+    assert not name_views([plain, "x".join, print]) and need_masks([plain, cropped]) == []
+    for reward in (cropped, wrapped, functools.partial(cropped, crop=1), Judge()):
+        assert name_views([plain, reward])
+    trainer_rewards = RSSConfig("out").reward_funcs
+    assert trainer_rewards == ["batch_log_iou"]
+
+
+def test_cross_entropy_learns_from_rows_with_masks_alone(settings, rows, caplog):
+    """The same weights as from those rows; rewards go on with all of them."""
+    some = without_masks(rows["train"], keep=(1, 2, 5, 7))
+    options = {"eval_dataset": without_masks(rows["validation"], keep=(0, 3))}
+    options |= {"processing_class": SegformerImageProcessor(size=SIDE)}
+    args = RSSConfig(**settings | {"max_steps": 1})
+    trainer = SegmentationTrainer(make_tiny_policy(), args, train_dataset=some, **options)
+    assert len(trainer.train_dataset) == 4 and "4 of 8 rows have no mask and are left out" in caplog.text
+    assert "split 'train': 4 of 8 rows have no mask" in caplog.text
+    trainer.train()
+    assert np.isfinite(trainer.state.log_history[-1]["train_loss"])
+    metrics, counts = trainer.evaluate(), torch.zeros(3, 3, dtype=torch.int64)
+    for index in (0, 3):
+        example = trainer.eval_dataset[index]
+        labels = torch.from_numpy(np.array(rows["validation"][index]["mask"])).long()
+        [prediction] = predict_maps(trainer.model.eval(), example["pixel_values"][None], [labels.shape])
+        counts += confusion_matrix(prediction, labels, 3)
+    union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+    assert metrics["eval_mean_iou"] == pytest.approx((counts.diagonal() / union).nanmean().item())
+    assert len(RSSTrainer(make_tiny_policy(), args, train_dataset=some, **options).train_dataset) == 8
+
+
+@pytest.mark.parametrize("keep", ["training", "validation", "neither"])
+def test_who_needs_masks_says_what_there_is(settings, rows, keep):
+    for trainer_class, told in ((SegmentationTrainer, "Cross-entropy needs"), (RSSTrainer, "Built-in rewards")):
+        data = {
+            f"{short}_dataset": rows[split] if keep == name else without_masks(rows[split]).add_column("tags", tags)
+            for short, split, name, tags in (
+                ("train", "train", "training", ["a"] * 8),
+                ("eval", "validation", "validation", ["b"] * 4),
+            )
+        }
+        first = "validation" if keep == "training" else "training"
+        message = rf"{told}.* masks, and the {first} data has none: images are in \['image'\], other .*\['tags'\]\. "
+        with pytest.raises(ValueError, match=message):
+            trainer_class(make_tiny_policy(), RSSConfig(**settings), **data)
+    RSSTrainer(make_tiny_policy(), RSSConfig(**settings), reward_funcs=stripes_of_class_one, **data)

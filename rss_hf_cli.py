@@ -1,4 +1,7 @@
-"""The console script `rss-hf`: one command a module of this folder."""
+"""
+The console script `rss-hf`: one command a module of `rss_hf.cli`. It stands outside the package, whose import takes
+seconds (torch, transformers), so that the list of commands comes at once.
+"""
 
 import difflib
 import importlib
@@ -7,7 +10,7 @@ import sys
 
 COMMANDS = {
     "train": "Train a segmentation network from rewards, or from labels for comparison.",
-    "evaluate": "Score a model on a data set: mean IoU, and every class's.",
+    "evaluate": "Score a model on a data set: mean IoU, and every class's; without masks by reward.",
     "check-data": "Read all images and masks of a data set: what there is, and every fault.",
     "predict": "Segment an image, or a folder of images.",
     "push": "Push a trained model, its card and its code to the Hub.",
@@ -30,7 +33,6 @@ def main(argv: list[str] | None = None) -> None:
         nearest = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         sys.exit(f"rss-hf has no command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.")
-    # Imported here: torch and transformers take seconds.
     importlib.import_module(f"rss_hf.cli.{command.replace('-', '_')}").main(rest)
 
 

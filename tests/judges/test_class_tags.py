@@ -1,0 +1,59 @@
+"""Rewards of tags and of areas, by hand."""
+
+import pytest
+import torch
+
+from rss_hf.judges import class_areas, class_tags
+
+
+NAMES = ["other", "red", "blue"]
+
+
+@pytest.fixture
+def maps():
+    """100 pixels: all other; 10 red; 1 red; 10 red and 30 blue."""
+    maps = torch.zeros(4, 10, 10, dtype=torch.int64)
+    maps[1, 0] = 1
+    maps[2, 0, 0] = 1
+    maps[3, 0], maps[3, 1:4] = 1, 2
+    return maps
+
+
+def test_tags_by_hand(maps):
+    got = class_tags(maps, class_tags=[["other", "red"]] * 4, class_names=NAMES)
+    torch.testing.assert_close(got, torch.tensor([0.5, 1.0, 0.75, 1.0 - 0.3]))
+
+
+@pytest.mark.parametrize("tags", [["red", "blue"], (1, 2), "red, blue", torch.tensor([1, 2])])
+def test_tags_are_names_or_ids_or_a_text(maps, tags):
+    assert class_tags(maps[3:], class_tags=[tags], class_names=NAMES).item() == pytest.approx(1 - 0.6)
+
+
+def test_tags_that_are_unknown_or_wrong(maps):
+    got = class_tags(maps[:2], class_tags=[None, []], class_names=NAMES)
+    assert got[0].isnan() and got[1] == -1  # no class is tagged, and all of the map is of some
+    for bad in (["green"], [3], [-1]):
+        with pytest.raises(ValueError, match=r"which is no class: the classes are \['other', 'red', 'blue'\]"):
+            class_tags(maps[:1], class_tags=[bad], class_names=NAMES)
+
+
+@pytest.mark.parametrize(
+    "areas", [[0.6, 0.1, 0.3], torch.tensor([0.6, 0.1, 0.3]), {"other": 0.6, "red": 0.1, "blue": 0.3}]
+)
+def test_areas_by_hand(maps, areas):
+    got = class_areas(maps, class_areas=[areas] * 4, class_names=NAMES)
+    torch.testing.assert_close(got, torch.tensor([0.6, 0.7, 0.61, 1.0]))
+
+
+def test_areas_that_are_unknown_or_wrong(maps):
+    got = class_areas(maps[:2], class_areas=[None, {"red": 1.0, "blue": None}], class_names=NAMES)
+    assert got[0].isnan() and got[1] == pytest.approx(0.1)
+    for bad, message in {
+        (0.5, 0.5): "must be 3 fractions",
+        (0.9, 0.9, 0.0): "sum to 1",
+        (1.5, -0.5, 0.0): "must be 3 fractions",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            class_areas(maps[:1], class_areas=[list(bad)], class_names=NAMES)
+    with pytest.raises(ValueError, match="'green', which is no class"):
+        class_areas(maps[:1], class_areas=[{"green": 1.0}], class_names=NAMES)
