@@ -259,6 +259,7 @@ def tests_of(file: str, lines: set[int], seen: dict, seconds: dict, folders: lis
     ran = [
         t for t, by_file in seen.items() if (by_file.get(file) if module_level else lines & {*by_file.get(file, ())})
     ]
+    ran = ran or [*seen]  # an `__init__` runs when the tests are collected
     mirror = str(Path("tests", *Path(file).parts[1:-1], f"test_{Path(file).name}"))
     others = [test for test in seen if test.startswith(mirror + "::") and not seen[test].get(file)]
     return sorted(ran, key=seconds.get) + sorted(others, key=seconds.get)
