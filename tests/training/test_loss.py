@@ -59,3 +59,10 @@ def test_a_reward_of_the_sites_is_learned_exactly():
         logits = (old.log_probs + way * 0.7 * 2**0.5 * values).requires_grad_()
         (gradient,) = torch.autograd.grad(policy_gradient_loss(PixelPolicy(logits), rollout), logits)
         assert (gradient.abs().max() < 1e-12) == (way == 1)
+
+
+def test_on_policy_the_loss_is_minus_the_mean_advantage():
+    policy = PixelPolicy(torch.randn(2, 3, 4, 5))
+    actions, advantages = policy.sample(6), torch.randn(6, 2, 4, 5)
+    loss = policy_gradient_loss(policy, on_policy(policy, actions, advantages))
+    torch.testing.assert_close(loss, -advantages.mean())
