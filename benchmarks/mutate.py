@@ -228,9 +228,9 @@ def run_tests(tests: list[str], *plugins) -> int:
     return pytest.main(["-x", "-q", "--tb=no", *off, *tests], plugins=[*plugins])
 
 
-def baseline(files: list[str], folders: list[str], slowest: float) -> tuple[dict, dict]:
-    """The lines that each test runs and its seconds, of tests that take `slowest` seconds at most."""
-    trace, path = Trace(files), Path("baseline.json")
+def baseline(files: list[str], folders: list[str], slowest: float, path: Path) -> tuple[dict, dict]:
+    """The lines that each test runs and its seconds, of tests that take `slowest` seconds at most; kept at `path`."""
+    trace = Trace(files)
 
     def work() -> int:
         status = run_tests([*folders, "--deselect", "tests/advantages/score_posterior/test_parallel.py"], trace)
@@ -239,7 +239,7 @@ def baseline(files: list[str], folders: list[str], slowest: float) -> tuple[dict
         path.write_text(json.dumps([lines, trace.seconds, others]))
         return status
 
-    if in_fork(work, timeout=1800) != 0:
+    if not path.exists() and in_fork(work, timeout=1800) != 0:
         raise SystemExit("The tests fail without a fault in the code.")
     lines, seconds, modules = json.loads(path.read_text())
     for name in modules:  # a fork has them at once
@@ -252,22 +252,24 @@ def baseline(files: list[str], folders: list[str], slowest: float) -> tuple[dict
     return {test: lines[test] for test in lines if seconds[test] <= slowest}, seconds
 
 
-def tests_of(file: str, lines: set[int], seen: dict, seconds: dict) -> list[str]:
+def tests_of(file: str, lines: set[int], seen: dict, seconds: dict, folders: list[str]) -> list[str]:
     """The tests that ran one of the lines, the fastest first, then those of the file's own that ran nothing of it."""
+    seen = {test: by_file for test, by_file in seen.items() if test.startswith(tuple(folders))}
     module_level = all(not lines & set(by_file.get(file, ())) for by_file in seen.values())
     ran = [
         t for t, by_file in seen.items() if (by_file.get(file) if module_level else lines & {*by_file.get(file, ())})
     ]
+    ran = ran or [*seen]  # an `__init__` runs when the tests are collected
     mirror = str(Path("tests", *Path(file).parts[1:-1], f"test_{Path(file).name}"))
     others = [test for test in seen if test.startswith(mirror + "::") and not seen[test].get(file)]
     return sorted(ran, key=seconds.get) + sorted(others, key=seconds.get)
 
 
-def mutate(file: str, seen: dict, seconds: dict, only: str) -> dict:
+def mutate(file: str, seen: dict, seconds: dict, folders: list[str], only: str) -> dict:
     source, survivors, start = Path(file).read_text(), [], time.perf_counter()
     planted = [fault for fault in mutants(source) if only in fault[0]]
     for what, lines, changed in planted:
-        tests = tests_of(file, lines, seen, seconds)
+        tests = tests_of(file, lines, seen, seconds, folders)
         Path(file).write_text(changed)
         timeout = 20 + 5 * sum(seconds[test] for test in tests)
         if tests and in_fork(lambda tests=tests: run_tests(tests), timeout) != 0:
@@ -285,11 +287,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="all of TESTS where none is given")
     parser.add_argument("--slowest", type=float, default=3.0, help="tests that take more seconds are left out")
+    parser.add_argument("--baseline", type=Path, help="keeps what the tests run, for another time")
     parser.add_argument("--only", default="", help="faults whose line in the report has this in it")
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     folders = {str(path.relative_to(ROOT)): tests for glob, tests in TESTS.items() for path in sorted(ROOT.glob(glob))}
     files = [file for file in args.files or folders if mutants((ROOT / file).read_text())]
+    kept = (args.baseline or Path(tempfile.mkdtemp(), "baseline.json")).resolve()
     begin, place = time.perf_counter(), provenance()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:  # the faults are planted in a copy
@@ -299,13 +303,14 @@ def main():
         os.chdir(folder)
         os.environ["PYTHONPATH"] = folder
         sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry).resolve() != ROOT)]
-        seen, seconds = baseline(files, sorted({test for file in files for test in folders[file]}), args.slowest)
+        own = sorted({test for file in files for test in folders[file]})
+        seen, seconds = baseline(files, own, args.slowest, kept)
         for cached in Path("rss_hf").rglob("__pycache__/*.pyc"):  # else a fault of the same second may not be seen
             if any(Path(file).stem == cached.name.split(".")[0] for file in files):
                 cached.unlink()
         sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
         print(f"{len(seen)} tests, {time.perf_counter() - begin:.0f} s", flush=True)
-        results = {file: mutate(file, seen, seconds, args.only) for file in files}
+        results = {file: mutate(file, seen, seconds, folders[file], args.only) for file in files}
     killed, total = (sum(result[key] for result in results.values()) for key in ("killed", "of"))
     print(f"{killed} of {total} faults found, {killed / max(total, 1):.1%}, {time.perf_counter() - begin:.0f} s")
     if args.record:
