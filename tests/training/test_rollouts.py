@@ -97,3 +97,23 @@ def test_the_order_begins_with_epoch_0_and_its_length_is_known():
     assert len(sampler) == len(first) == 24
     sampler.set_epoch(0)
     assert list(sampler) == first
+
+
+def test_an_image_is_answered_where_any_map_has_a_reward():
+    nan = torch.nan
+    rewards = torch.tensor([[nan, nan, 1.0], [nan, 2.0, 3.0]])[..., None, None]
+    assert Rollout(None, None, rewards, None, None).is_answered.tolist() == [False, True, True]
+    sites = torch.tensor([[[nan, 1.0], [nan, nan]]])[:, :, None]
+    assert Rollout(None, None, sites, None, None).is_answered.tolist() == [True, False]
+
+
+def test_rollouts_without_answers_are_counted():
+    rollouts = Rollouts(num_iterations=1, accumulation_steps=2)
+    assert not rollouts.have_answers and rollouts.unanswered == 0
+    seen = []
+    for number, has_answers in enumerate([True, False, False, False, True]):
+        rollouts.store(rollout(number, has_answers=has_answers))
+        seen.append((rollouts.have_answers, rollouts.unanswered))
+    assert seen == [(True, 0), (True, 1), (False, 2), (False, 3), (True, 0)]
+    rollouts.store(rollout(5))
+    assert rollouts.have_answers and rollouts.unanswered == 0
