@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from rss_hf.rewards import REWARDS
 from rss_hf.rewards.boundary import BoundaryF1, boundary_f1
 
 
@@ -62,3 +63,11 @@ def test_right_shifted_and_absent():
         boundary_f1(reference, None)
     with pytest.raises(ValueError, match="tolerance must be at least 0 pixels, got -1"):
         BoundaryF1(-1)
+
+
+def test_classes_of_the_reference_alone_count_and_the_tolerance_is_2():
+    reference = torch.zeros(1, 12, 12, dtype=torch.int64)
+    reference[:, 3:8, 3:8], reference[:, 9:, 2:6] = 1, 2
+    for prediction in (reference.clamp(max=1), reference.roll(3, 2)):
+        expected = by_hand(prediction[0], reference[0], 2)
+        assert REWARDS["boundary_f1"](prediction, reference).item() == pytest.approx(expected) and expected < 1

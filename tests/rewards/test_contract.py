@@ -123,7 +123,10 @@ def test_what_a_reward_writes_reaches_neither_the_batch_nor_another_reward():
     assert columns["tags"] == [["a"], ["b"], ["c"]] and columns["areas"].sum() == columns["array"].sum() == 6
 
 
-@pytest.mark.parametrize("name", ["predictions", "references", "trainer_state", 3, None, ("a", "b")])
+@pytest.mark.parametrize(
+    "name",
+    ["predictions", "references", "images", "class_names", "trainer_state", "log_metric", 3, None, ("a", "b")],
+)
 def test_a_column_that_no_reward_could_be_given_is_refused(name):
     with pytest.raises(ValueError, match=rf"called {re.escape(repr(name))}, .*rename the column"):
         RewardBatch({"pixel_values": torch.zeros(2, 3, *SIZE), name: [1, 2]})
@@ -272,3 +275,31 @@ def test_an_async_reward_that_fails_or_hangs_is_named():
         WeightedRewards([works, fails])(actions, batch_of(references), C)
     with pytest.raises(TimeoutError, match="hangs"):
         WeightedRewards([hangs], timeout=0.2)(actions, batch_of(references), C)
+
+
+def test_what_is_as_large_as_an_image_is_given_by_name_alone():
+    actions, references = scene()
+    batch, seen = batch_of(references, image_positions=torch.zeros(3, *SIZE), weight=[1.0, 2.0, 3.0]), []
+
+    def takes_all(predictions, **columns):
+        seen.append(set(columns))
+        return [0.0] * len(predictions)
+
+    def by_name(predictions, pixel_values, image_positions):
+        return [float(len(pixel_values) + len(image_positions))] * len(predictions)
+
+    rewards = WeightedRewards([takes_all, by_name])(actions, batch, C)
+    assert seen == [{"references", "trainer_state", "weight"}] and (rewards["by_name"] == 18).all()
+
+
+def test_images_may_be_asked_for_where_they_can_be_made():
+    actions, references = scene()
+
+    def judge(predictions, images=None):
+        return [float(images is not None)] * len(predictions)
+
+    def to_images(pixel_values):
+        return [PIL.Image.new("RGB", (4, 4))] * len(pixel_values)
+
+    for context, expected in ((RewardContext(), 0), (RewardContext(to_images=to_images), 1)):
+        assert (WeightedRewards([judge])(actions, batch_of(references), C, context)["judge"] == expected).all()

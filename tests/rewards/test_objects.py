@@ -120,3 +120,37 @@ def test_counts_and_areas_are_plain_ones(reward, measure):
 def test_references_are_needed(reward):
     with pytest.raises(ValueError, match=f"{reward.__name__} compares with a reference mask"):
         reward(torch.zeros(1, 4, 4, dtype=torch.int64), None)
+
+
+@pytest.mark.parametrize("reward", [object_count, class_area])
+def test_a_class_of_one_pixel_counts(reward):
+    reference = torch.zeros(1, 4, 4, dtype=torch.int64)
+    prediction = reference.clone()
+    prediction[0, 1, 1] = 1
+    of_class_0 = 1 if reward is object_count else 15 / 16
+    assert reward(prediction, reference).item() == reward(reference, prediction).item() == of_class_0 / 2
+
+
+def test_the_corner_of_a_line_is_taken_off():
+    mask = torch.zeros(1, 6, 6, dtype=torch.bool)
+    mask[0, 1, 1:5] = mask[0, 1:5, 4] = True
+    expected = mask.clone()
+    expected[0, 1, 4] = False
+    assert torch.equal(skeleton(mask), expected)
+
+
+def test_cl_dice_is_the_mean_over_classes_of_what_skeletons_share():
+    generator = torch.Generator().manual_seed(2)
+    coarse = torch.randint(4, (2, 6, 3, 4), generator=generator).repeat_interleave(4, 2).repeat_interleave(3, 3)
+    predictions, references = coarse
+    references = references.masked_fill(torch.rand(references.shape, generator=generator) < 0.05, 255)
+    predictions = predictions.where(references != 255, 255)
+    for prediction, reference in zip(predictions, references, strict=True):
+        scores = []
+        for c in reference[reference != 255].unique():
+            found, true = prediction == c, reference == c
+            thin_found, thin_true = skeleton(found[None])[0], skeleton(true[None])[0]
+            both = (thin_found & true).sum() / thin_found.sum(), (thin_true & found).sum() / thin_true.sum()
+            scores.append(2 * both[0] * both[1] / (both[0] + both[1]) if found.any() and sum(both) > 0 else 0.0)
+        got = cl_dice(prediction[None], reference[None]).item()
+        assert got == pytest.approx(float(sum(scores) / len(scores)))

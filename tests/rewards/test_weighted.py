@@ -9,6 +9,7 @@ import torch
 from helpers.scenes import SIZE, C, batch_of, scene
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from rss_hf.judges import RemoteReward
 from rss_hf.policy import upsample_actions
 from rss_hf.rewards import REWARDS, RewardBatch, WeightedRewards, get_reward
 
@@ -209,3 +210,21 @@ def test_a_batch_reward_is_the_same_beside_a_black_box():
     alone = WeightedRewards(["batch_log_iou"])(actions, batch_of(references), C)
     beside = WeightedRewards(["batch_log_iou", judge])(actions, batch_of(references), C)
     assert torch.equal(alone["batch_log_iou"], beside["batch_log_iou"])
+
+
+def test_a_decorated_reward_is_given_what_its_wrapper_takes():
+    def inner(image, threshold):
+        raise AssertionError("is not called")
+
+    @functools.wraps(inner)
+    def outer(predictions, **columns):
+        return judge(predictions)
+
+    actions, references = scene()
+    got, expected = (WeightedRewards([r])(actions, batch_of(references), C) for r in (outer, judge))
+    assert torch.equal(got["inner"], expected["judge"])
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/score", "https://127.0.0.1:9/score"])
+def test_a_url_is_a_judge_that_is_not_asked_yet(url):
+    assert isinstance(get_reward(url), RemoteReward)
