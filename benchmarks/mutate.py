@@ -3,6 +3,7 @@ Mutation testing of the mathematics: plants one fault at a time and sees whether
 
     python benchmarks/mutate.py --record                     # every file of TESTS
     python benchmarks/mutate.py rss_hf/policy/action_grid.py
+    python benchmarks/mutate.py --report first.json && python benchmarks/mutate.py --again first.json --slowest 30
 
 A fault is a comparison that is off by an edge, another operator, a number that is 1 more, a negated condition, a
 dropped call, keyword argument or error, one name of a pair such as min and max for the other, another string. Not
@@ -320,7 +321,8 @@ def main():
     if report:
         report.write_text(json.dumps(results, indent=1))
     if args.record:
-        record = {"measure": "mutants", "killed": killed, "of": total, "files": results}
+        files = {file: [result["killed"], result["of"]] for file, result in results.items()}
+        record = {"measure": "mutants", "killed": killed, "of": total, "files": files}
         record |= {"seconds": round(time.perf_counter() - begin), "command": shlex.join(["python", *sys.argv])}
         append_record(RECORDS / "reliability.jsonl", record | place)
 
