@@ -171,3 +171,19 @@ def test_equal_rewards_have_no_variance_to_explain():
     estimator, policy = ControlVariate(ControlVariateConfig(), context), PixelPolicy(torch.randn(1, 3, 2, 3))
     estimator.weights(policy, policy.sample(2), torch.ones(2, 1, 1, 1), batch.columns, Progress(0.1, 0.0))
     assert logged["explained_variance"].isnan()
+
+
+def test_a_batch_is_divided_by_the_mean_variance_of_its_images():
+    exact, probs = torch.tensor([1.0, -1.0, 3.0, -3.0]).view(2, 2, 1, 1), torch.full((2, 2, 1, 1), 0.5)
+    residual = torch.tensor([[1.0, 0.0], [-1.0, 0.0]]).view(2, 2, 1, 1)
+    got = normalize_parts(residual, exact, torch.zeros(2, 2, 1, 1), probs, "batch", torch.Tensor.clone)
+    deviation = ((1 + 9) / 2 + 2 / 4) ** 0.5
+    torch.testing.assert_close(got, (residual / deviation, exact / deviation), rtol=1e-5, atol=0)  # but for EPSILON
+
+
+def test_an_image_of_one_site_is_predicted_by_the_policy_at_first():
+    context = EstimatorContext({"dice": 2.0}, 2, 1, "none", Accelerator(cpu=True), lambda name, value: None)
+    estimator, policy = ControlVariate(ControlVariateConfig(), context), PixelPolicy(torch.randn(1, 3, 1, 1))
+    columns = {"image_index": torch.tensor([0]), "image_positions": torch.zeros(1, 4, 4, dtype=torch.int64)}
+    values = estimator.predicted_values(policy, policy.sample(2), torch.rand(2, 1, 1, 1), columns, Progress(0.0))
+    torch.testing.assert_close(values, 2 * policy.probs)

@@ -193,14 +193,14 @@ def test_a_map_that_was_judged_alone_is_compared_with_nothing():
 
 
 def test_a_view_of_one_site_is_an_image_of_one_site():
+    """Whose site is shown by one cell, or by six that are painted alike."""
     prior_probs, actions, _, class_values, scores, _ = scene(batch_size=1, views=1)
     site_index = torch.full((1, 1, 6), OUTSIDE)
     site_index[..., 2] = 4
     actions[0, 0, :, 2] = torch.tensor([0, 1, 2, 0])
     got, _ = posterior(prior_probs, actions, site_index, class_values, scores)
-    alone, _ = posterior(
-        prior_probs[:, :, 1:2, 1:2], actions[..., 2:3], torch.zeros(1, 1, 1).long(), class_values, scores
-    )
+    alike, whole = actions[..., 2:3].expand(actions.shape), torch.zeros(1, 1, 6).long()
+    alone, _ = posterior(prior_probs[:, :, 1:2, 1:2], alike, whole, class_values, scores)
     assert alone.abs().max() > 0.01
     torch.testing.assert_close(got[:, :, 1:2, 1:2], alone)
 
