@@ -8,8 +8,7 @@ Mutation testing of the mathematics: plants one fault at a time and sees whether
 A fault is a comparison that is off by an edge, another operator, a number that is 1 more, a negated condition, a
 dropped call, keyword argument or error, one name of a pair such as min and max for the other, another string. Not
 counted are docstrings, annotations, and what stands in messages of errors and of the log. The tests of a fault are
-those that ran its line, the fastest first, and last those of its own test file that ran nothing of it here because
-they start processes. With `--record` one JSON line goes to benchmarks/records/reliability.jsonl.
+those that ran its line, the fastest first, and last the rest of its own test file, which may start processes. With `--record` one JSON line goes to benchmarks/records/reliability.jsonl.
 """
 
 import argparse
@@ -185,7 +184,7 @@ class Trace:
             seen.add(frame.f_lineno)
             return step
 
-        return step(frame, event, argument)
+        return step  # not of this event: a default value is not made by the call
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
@@ -254,7 +253,7 @@ def baseline(files: list[str], folders: list[str], slowest: float, path: Path) -
 
 
 def tests_of(file: str, lines: set[int], seen: dict, seconds: dict, folders: list[str]) -> list[str]:
-    """The tests that ran one of the lines, the fastest first, then those of the file's own that ran nothing of it."""
+    """The tests that ran one of the lines, the fastest first, then the rest of the file's own."""
     seen = {test: by_file for test, by_file in seen.items() if test.startswith(tuple(folders))}
     module_level = all(not lines & set(by_file.get(file, ())) for by_file in seen.values())
     ran = [
@@ -262,7 +261,7 @@ def tests_of(file: str, lines: set[int], seen: dict, seconds: dict, folders: lis
     ]
     ran = ran or [*seen]  # an `__init__` runs when the tests are collected
     mirror = str(Path("tests", *Path(file).parts[1:-1], f"test_{Path(file).name}"))
-    others = [test for test in seen if test.startswith(mirror + "::") and not seen[test].get(file)]
+    others = [test for test in seen if test.startswith(mirror + "::") and test not in ran]
     return sorted(ran, key=seconds.get) + sorted(others, key=seconds.get)
 
 
