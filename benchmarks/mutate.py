@@ -8,7 +8,8 @@ Mutation testing of the mathematics: plants one fault at a time and sees whether
 A fault is a comparison that is off by an edge, another operator, a number that is 1 more, a negated condition, a
 dropped call, keyword argument or error, one name of a pair such as min and max for the other, another string. Not
 counted are docstrings, annotations, and what stands in messages of errors and of the log. The tests of a fault are
-those that ran its line, the fastest first, and last the rest of its own test file, which may start processes. With `--record` one JSON line goes to benchmarks/records/reliability.jsonl.
+those that ran its line, the fastest first, and last the rest of its own test file, which may start processes. With
+`--record` one JSON line goes to benchmarks/records/reliability.jsonl.
 """
 
 import argparse
