@@ -265,9 +265,12 @@ def tests_of(file: str, lines: set[int], seen: dict, seconds: dict, folders: lis
     return sorted(ran, key=seconds.get) + sorted(others, key=seconds.get)
 
 
-def mutate(file: str, seen: dict, seconds: dict, folders: list[str], only: str) -> dict:
+def mutate(file: str, seen: dict, seconds: dict, folders: list[str], known: dict | None) -> dict:
     source, survivors, start = Path(file).read_text(), [], time.perf_counter()
-    planted = [fault for fault in mutants(source) if only in fault[0]]
+    planted = mutants(source)
+    total = len(planted)
+    if known is not None:
+        planted = [fault for fault in planted if fault[0] in known["survivors"]]
     for what, lines, changed in planted:
         tests = tests_of(file, lines, seen, seconds, folders)
         Path(file).write_text(changed)
@@ -277,10 +280,8 @@ def mutate(file: str, seen: dict, seconds: dict, folders: list[str], only: str) 
         survivors.append(what)
         print(f"{file}:{what}  ({len(tests)} tests)", flush=True)
     Path(file).write_text(source)
-    print(
-        f"{file}: {len(planted) - len(survivors)} of {len(planted)}, {time.perf_counter() - start:.0f} s", flush=True
-    )
-    return {"killed": len(planted) - len(survivors), "of": len(planted), "survivors": survivors}
+    print(f"{file}: {total - len(survivors)} of {total}, {time.perf_counter() - start:.0f} s", flush=True)
+    return {"killed": total - len(survivors), "of": total, "survivors": survivors}
 
 
 def main():
@@ -288,12 +289,15 @@ def main():
     parser.add_argument("files", nargs="*", help="all of TESTS where none is given")
     parser.add_argument("--slowest", type=float, default=3.0, help="tests that take more seconds are left out")
     parser.add_argument("--baseline", type=Path, help="keeps what the tests run, for another time")
-    parser.add_argument("--only", default="", help="faults whose line in the report has this in it")
+    parser.add_argument("--report", type=Path, help="a JSON file for what --record keeps of each file")
+    parser.add_argument("--again", type=Path, help="a report of this code: only what survived then is planted")
     parser.add_argument("--record", action="store_true")
     args = parser.parse_args()
     folders = {str(path.relative_to(ROOT)): tests for glob, tests in TESTS.items() for path in sorted(ROOT.glob(glob))}
     files = [file for file in args.files or folders if mutants((ROOT / file).read_text())]
     kept = (args.baseline or Path(tempfile.mkdtemp(), "baseline.json")).resolve()
+    known = json.loads(args.again.read_text()) if args.again else None
+    report = args.report and args.report.resolve()
     begin, place = time.perf_counter(), provenance()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:  # the faults are planted in a copy
@@ -310,9 +314,11 @@ def main():
                 cached.unlink()
         sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
         print(f"{len(seen)} tests, {time.perf_counter() - begin:.0f} s", flush=True)
-        results = {file: mutate(file, seen, seconds, folders[file], args.only) for file in files}
+        results = {file: mutate(file, seen, seconds, folders[file], known and known[file]) for file in files}
     killed, total = (sum(result[key] for result in results.values()) for key in ("killed", "of"))
     print(f"{killed} of {total} faults found, {killed / max(total, 1):.1%}, {time.perf_counter() - begin:.0f} s")
+    if report:
+        report.write_text(json.dumps(results, indent=1))
     if args.record:
         record = {"measure": "mutants", "killed": killed, "of": total, "files": results}
         record |= {"seconds": round(time.perf_counter() - begin), "command": shlex.join(["python", *sys.argv])}

@@ -92,3 +92,42 @@ def test_negative_rewards_have_no_mean_to_divide_by():
     rewards = torch.tensor([-1.0, 2.0]).view(2, 1, 1, 1)
     with pytest.raises(RuntimeError, match="must be >= 0"):
         normalize(leave_one_out(rewards), rewards, "mean", lambda t: t)
+
+
+def test_advantages_without_a_scale_are_unchanged():
+    advantages = torch.randn(4, 2, 1, 1)
+    assert torch.equal(normalize(advantages, advantages, "none", lambda t: t), advantages)
+
+
+def test_an_epsilon_is_added_to_what_divides():
+    advantages = torch.tensor([1e-6, -1e-6]).view(2, 1, 1, 1)
+    for over in ("batch", "group"):
+        got = normalize(advantages, advantages, over, lambda t: t)
+        torch.testing.assert_close(got, advantages / 2e-6)
+    rewards = torch.full((2, 1, 1, 1), 1e-6)
+    torch.testing.assert_close(normalize(advantages, rewards, "mean", lambda t: t), advantages / 2e-6)
+
+
+def test_the_moments_of_a_batch_alone_are_summed_over_processes():
+    """Of another process with three times as much square and no map."""
+    advantages = torch.randn(4, 2, 1, 1)
+    factors = torch.tensor([4.0, 1.0]).view(2, 1, 1, 1, 1)
+    for over, factor in (("batch", 0.5), ("group", 1.0)):
+        own = normalize(advantages, advantages, over, lambda t: t)
+        got = normalize(advantages, advantages, over, lambda t: factors * t)
+        torch.testing.assert_close(got, factor * own, rtol=1e-4, atol=1e-5)  # but for EPSILON
+
+
+@pytest.mark.parametrize("over", ["batch", "group"])
+def test_a_single_reward_is_its_own_deviation(over):
+    one = torch.full((1, 1, 1, 1), -3.0)
+    torch.testing.assert_close(normalize(one, one, over, lambda t: t), torch.full_like(one, -1.0))
+
+
+def test_advantages_of_sites_are_scaled_over_the_group_that_one_reward_made():
+    """An image's maps and sites where the reward is image-level, each site by itself where it is not."""
+    advantages = torch.randn(4, 2, 3, 5)
+    by_image = normalize(advantages, torch.rand(4, 2, 1, 1), "group", lambda t: t)
+    torch.testing.assert_close(by_image, advantages / advantages.square().mean((0, 2, 3), keepdim=True).sqrt())
+    by_site = normalize(advantages, torch.rand(4, 2, 3, 5), "group", lambda t: t)
+    torch.testing.assert_close(by_site, advantages / advantages.square().mean(0).sqrt(), rtol=1e-3, atol=1e-4)

@@ -19,3 +19,12 @@ def test_psd_against_its_formula():
     torch.testing.assert_close(pairwise_spatial_difference(rewards, actions), expected)
     with torch.autocast("cpu", torch.bfloat16):  # as in a bf16 run: no less exact
         torch.testing.assert_close(pairwise_spatial_difference(rewards, actions), expected)
+
+
+def test_two_maps_that_differ_at_one_site_or_at_none():
+    actions = torch.zeros(2, 2, 4, 5, dtype=torch.int64)
+    actions[1, 0, 2, 3] = 1
+    rewards = torch.tensor([[1.0, 3.0], [0.0, 0.0]]).view(2, 2, 1, 1)
+    got = pairwise_spatial_difference(rewards, actions)
+    # No fraction of sites is below one of 20, though nothing differs.
+    torch.testing.assert_close(got.flatten(), torch.tensor([1.0, 3.0, -1.0, -3.0]) * 20**0.5)

@@ -33,3 +33,9 @@ def test_upsampling_is_torch_nearest():
     actions, size = torch.randint(9, (2, 3, 5, 3)), (13, 10)
     expected = torch.nn.functional.interpolate(actions.float(), size=size, mode="nearest").long()
     assert torch.equal(upsample_actions(actions, size), expected)
+
+
+def test_strides_and_warm_up_at_their_ends():
+    assert ProgressiveStrides([2, 1], warmup=0.5).stride(1) == 1
+    strides = ProgressiveStrides([4, 2, 1], warmup=1.0)
+    assert [strides.stride(progress) for progress in (0.49, 0.5, 1.0)] == [4, 2, 1]

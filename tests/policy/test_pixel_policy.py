@@ -90,3 +90,25 @@ def test_large_logits_are_a_certain_policy(scale):
     policy.entropy().sum().backward()
     assert policy.probs.flatten().tolist() == [1, 0, 0]
     assert policy.entropy().item() == 0 and logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("grid", [(8, 12), (2, 12), (8, 3), (4, 7), (5, 6)])
+def test_a_grid_finer_on_either_side_is_interpolated_bilinearly(grid):
+    logits = torch.randn(1, 3, 4, 6)
+    expected = torch.nn.functional.interpolate(logits, size=grid, mode="bilinear", align_corners=False).log_softmax(1)
+    torch.testing.assert_close(PixelPolicy(logits, grid).log_probs, expected)
+
+
+@pytest.mark.parametrize("grid", [(4, 5), (3, 6), (3, 5)])
+def test_a_coarser_grid_that_does_not_divide_is_averaged(grid):
+    logits = torch.randn(1, 3, 4, 6)
+    expected = torch.nn.functional.adaptive_avg_pool2d(logits, grid).log_softmax(1)
+    torch.testing.assert_close(PixelPolicy(logits, grid).log_probs, expected)
+
+
+def test_where_probabilities_sum_to_less_than_the_noise_the_last_class_is_drawn():
+    """In float32, of many classes."""
+    policy = PixelPolicy(torch.randn(1, 150, 16, 16))
+    noise = torch.full((1, 1, 16, 16), 1 - 2**-24)
+    assert (policy.probs.cumsum(1)[:, -1] <= noise).any()
+    assert policy.inverse_cdf(noise).max() == 149

@@ -3,7 +3,7 @@
 import torch
 from accelerate import Accelerator
 
-from rss_hf.policy import SeededNoise
+from rss_hf.policy import SeededNoise, mix_seeds
 
 
 class Process:
@@ -33,3 +33,9 @@ def test_processes_and_accumulation_steps_share_what_one_would_draw():
     accumulating = SeededNoise(0, Process(0, 1))
     by_step = [accumulating.draw(1, 2, 3, (2, 2)) for _ in range(2)]
     assert torch.equal(torch.cat(by_step, 1), whole)
+
+
+def test_a_seed_of_two_numbers_is_the_same_in_every_version():
+    assert mix_seeds(0, 5) == 5
+    assert mix_seeds(1, 5) == 2654435766
+    assert mix_seeds(2, 1) == 2 * 2654435761 + 1 - 2**32

@@ -112,3 +112,8 @@ def test_what_is_no_answer_is_refused_by_name(kind):
     make, message = REFUSED[kind]
     with pytest.raises(RuntimeError, match=f"Reward 'judge' returned .*{message}"):
         rewards_of(make())
+
+
+def test_the_largest_rewards_are_taken():
+    answer = torch.tensor([1e12, -1e12] + [0.0] * (N - 2))
+    assert torch.equal(rewards_of(answer).flatten(), answer)

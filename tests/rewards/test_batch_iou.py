@@ -7,7 +7,7 @@ import torch
 from helpers.scenes import GRIDS, SIZE, C, batch_of, scene
 
 from rss_hf.policy import upsample_actions
-from rss_hf.rewards import REWARDS, WeightedRewards
+from rss_hf.rewards import REWARDS, DecayedCounts, WeightedRewards
 
 
 def log_iou_of(prediction, image, maps, references, earlier=None):
@@ -65,3 +65,29 @@ def test_batch_log_iou_leaves_out_an_image_without_a_valid_pixel():
     rewards = WeightedRewards(["batch_log_iou"])(actions, batch_of(references), C)["batch_log_iou"]
     assert rewards[:, 2].isnan().all()
     torch.testing.assert_close(rewards[:, :2], alone)
+
+
+@pytest.mark.parametrize("name", ["batch_log_iou", "running_log_iou"])
+def test_a_class_and_an_image_of_a_single_pixel_count(name):
+    """Of the first image one pixel is valid, and no other image has its class or is given it."""
+    references = torch.zeros(2, *SIZE, dtype=torch.int64)
+    references[0] = 255
+    references[0, 0, 0] = 2
+    actions = torch.tensor([[2, 0], [1, 1]]).view(2, 2, 1, 1)
+    maps = upsample_actions(actions, SIZE)
+    rewards = WeightedRewards([name])(actions, batch_of(references), C)[name]
+    expected = [[log_iou_of(maps[k, b], b, maps, references) for b in range(2)] for k in range(2)]
+    torch.testing.assert_close(rewards[..., 0, 0], torch.tensor(expected))
+
+
+def test_decayed_counts_fall_by_the_images_seen_and_are_resumed():
+    first, second = torch.tensor([[1.0, 2.0], [4.0, 4.0]]), torch.tensor([[10.0, 0.0], [320.0, 320.0]])
+    counts = DecayedCounts()
+    assert counts.state_dict() == {} and torch.equal(counts(first), first)
+    resumed = DecayedCounts()
+    resumed.load_state_dict(counts.state_dict())
+    expected = second + first / math.e
+    torch.testing.assert_close(resumed(second), expected)
+    torch.testing.assert_close(resumed.state_dict()["total"], expected)
+    resumed.load_state_dict({})
+    assert torch.equal(resumed(first), first)

@@ -82,3 +82,15 @@ def test_the_ignore_index_is_the_batchs():
         return mean_iou(predictions, references) * 2
 
     torch.testing.assert_close(WeightedRewards(own)(actions, batch, C)["own"], 2 * expected)
+
+
+def test_a_class_of_a_single_pixel_counts():
+    references, predictions = torch.tensor([[[0, 0], [0, 1]]]), torch.tensor([[[0, 0], [1, 1]]])
+    expected = {"mean_iou": (2 / 3 + 1 / 2) / 2, "mean_iou_union": (2 / 3 + 1 / 2) / 2}
+    expected |= {"dice": (4 / 5 + 2 / 3) / 2, "mean_accuracy": (2 / 3 + 1) / 2, "pixel_accuracy": 3 / 4}
+    for name, value in expected.items():
+        assert REWARDS[name](predictions, references).item() == pytest.approx(value)
+    one_wrong = torch.tensor([[[0, 0], [2, 1]]])  # of a class that the reference lacks
+    assert REWARDS["mean_iou_union"](one_wrong, references).item() == pytest.approx((2 / 3 + 1 + 0) / 3)
+    nowhere = torch.zeros_like(predictions)  # the greatest class is the reference's
+    assert REWARDS["mean_iou"](nowhere, references).item() == pytest.approx((3 / 4 + 0) / 2)

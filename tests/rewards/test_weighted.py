@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import threading
 
 import pytest
 import torch
@@ -182,3 +183,29 @@ def test_no_call_waits_for_the_device():
         assert rewards.total(by_name).shape == (4, 2, 4, 4)
         with pytest.raises(DataDependentOutputException):
             labels.sum().item()
+
+
+def test_values_at_the_ends_are_taken():
+    assert WeightedRewards(["dice"], [1e12]).weights == [1e12] and WeightedRewards(["dice"], [-1e12]).weights == [
+        -1e12
+    ]
+    assert WeightedRewards(["dice"], timeout=threading.TIMEOUT_MAX).timeout == threading.TIMEOUT_MAX
+    largest = torch.tensor([1e12, -1e12]).view(2, 1, 1, 1)
+    assert torch.equal(WeightedRewards(["dice"]).total({"dice": largest}), largest)
+
+
+def test_one_total_that_overflows_among_others_is_refused():
+    rewards = torch.tensor([2e12, 0.0]).view(2, 1, 1, 1)
+    with pytest.raises(RuntimeError, match="is beyond"):
+        WeightedRewards(["dice"]).total({"dice": rewards})
+
+
+def test_a_path_may_lead_through_modules_and_classes():
+    assert get_reward("rss_hf.rewards:segmentation.dice") is REWARDS["dice"]
+
+
+def test_a_batch_reward_is_the_same_beside_a_black_box():
+    actions, references = scene()
+    alone = WeightedRewards(["batch_log_iou"])(actions, batch_of(references), C)
+    beside = WeightedRewards(["batch_log_iou", judge])(actions, batch_of(references), C)
+    assert torch.equal(alone["batch_log_iou"], beside["batch_log_iou"])

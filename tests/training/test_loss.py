@@ -12,7 +12,7 @@ from helpers.toy import (
 from rss_hf.advantages import action_weights, leave_one_out
 from rss_hf.advantages.leave_one_out import LeaveOneOut, Reinforce
 from rss_hf.policy import PixelPolicy
-from rss_hf.training.loss import policy_gradient_loss
+from rss_hf.training.loss import kl_divergence, policy_gradient_loss
 
 
 def test_on_policy_the_gradient_is_that_of_minus_advantage_times_log_prob():
@@ -59,3 +59,17 @@ def test_a_reward_of_the_sites_is_learned_exactly():
         logits = (old.log_probs + way * 0.7 * 2**0.5 * values).requires_grad_()
         (gradient,) = torch.autograd.grad(policy_gradient_loss(PixelPolicy(logits), rollout), logits)
         assert (gradient.abs().max() < 1e-12) == (way == 1)
+
+
+def test_on_policy_the_loss_is_minus_the_mean_advantage():
+    policy = PixelPolicy(torch.randn(2, 3, 4, 5))
+    actions, advantages = policy.sample(6), torch.randn(6, 2, 4, 5)
+    loss = policy_gradient_loss(policy, on_policy(policy, actions, advantages))
+    torch.testing.assert_close(loss, -advantages.mean())
+
+
+def test_the_divergence_of_two_policies_is_that_of_categoricals():
+    policy, reference = (PixelPolicy(torch.randn(2, 3, 4, 5)) for _ in range(2))
+    peers = (torch.distributions.Categorical(probs=p.probs.permute(0, 2, 3, 1)) for p in (policy, reference))
+    expected = torch.distributions.kl_divergence(*peers)
+    torch.testing.assert_close(kl_divergence(policy, reference), expected)

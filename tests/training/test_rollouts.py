@@ -6,7 +6,7 @@ from helpers.training import Scenes, logged, train, weights
 
 from rss_hf import RSSConfig
 from rss_hf.training.loss import explained_weights
-from rss_hf.training.rollouts import RepeatSampler
+from rss_hf.training.rollouts import RepeatSampler, Rollout, Rollouts
 
 
 def test_samples_are_judged_once_for_several_steps(new_policy, tmp_path):
@@ -59,3 +59,61 @@ def test_the_order_of_rows_depends_on_seed_and_epoch():
     assert order(0, 0) == first and order(1, 0) != first and order(0, 1) != first
     with pytest.raises(ValueError, match="a step takes 4, the training set has 3"):
         RepeatSampler(3, 4, 2, 0)
+
+
+def rollout(number, **options):
+    return Rollout(None, None, torch.full((1, 1, 1, 1), float(number)), None, None, **options)
+
+
+def test_the_rollouts_of_a_batch_come_again_in_their_order():
+    """Three steps on each batch of two accumulated rollouts."""
+    rollouts = Rollouts(num_iterations=3, accumulation_steps=2)
+    assert [rollouts.first_step(step) for step in range(7)] == [0, 0, 0, 3, 3, 3, 6]
+    for step in range(6):
+        for number in range(2):
+            current = rollouts.current(step)
+            if step % 3 == 0:
+                assert current is None
+                stored = rollouts.store(rollout(10 * step + number))
+                assert not stored.is_reused
+            else:
+                assert current.is_reused and current.rewards.item() == 10 * (step // 3 * 3) + number
+
+
+def test_a_batch_whose_samples_are_not_all_kept_is_drawn():
+    """In a run that is resumed between the steps on one batch."""
+    rollouts = Rollouts(num_iterations=2, accumulation_steps=2)
+    assert rollouts.current(1) is None
+    rollouts.store(rollout(0))
+    assert rollouts.current(1) is None
+    once = Rollouts(num_iterations=1, accumulation_steps=1)
+    once.store(rollout(0))
+    assert once.current(0) is None and len(once._kept) == 0
+
+
+def test_the_order_begins_with_epoch_0_and_its_length_is_known():
+    sampler = RepeatSampler(10, 4, 3, seed=5)
+    first = list(sampler)
+    assert len(sampler) == len(first) == 24
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+
+
+def test_an_image_is_answered_where_any_map_has_a_reward():
+    nan = torch.nan
+    rewards = torch.tensor([[nan, nan, 1.0], [nan, 2.0, 3.0]])[..., None, None]
+    assert Rollout(None, None, rewards, None, None).is_answered.tolist() == [False, True, True]
+    sites = torch.tensor([[[nan, 1.0], [nan, nan]]])[:, :, None]
+    assert Rollout(None, None, sites, None, None).is_answered.tolist() == [True, False]
+
+
+def test_rollouts_without_answers_are_counted():
+    rollouts = Rollouts(num_iterations=1, accumulation_steps=2)
+    assert not rollouts.have_answers and rollouts.unanswered == 0
+    seen = []
+    for number, has_answers in enumerate([True, False, False, False, True]):
+        rollouts.store(rollout(number, has_answers=has_answers))
+        seen.append((rollouts.have_answers, rollouts.unanswered))
+    assert seen == [(True, 0), (True, 1), (False, 2), (False, 3), (True, 0)]
+    rollouts.store(rollout(5))
+    assert rollouts.have_answers and rollouts.unanswered == 0

@@ -1,7 +1,11 @@
 """The control variate is unbiased whatever it predicts, by enumeration."""
 
+import math
+
 import pytest
 import torch
+from accelerate import Accelerator
+from helpers.posterior import Views
 from helpers.toy import (
     SITES,
     C,
@@ -13,8 +17,10 @@ from helpers.toy import (
     toy,
 )
 
-from rss_hf.advantages import action_weights
-from rss_hf.advantages.score_posterior.control_variate import control_variate, normalize_parts
+from rss_hf.advantages import EstimatorContext, Progress, action_weights, leave_one_out
+from rss_hf.advantages.score_posterior.config import ControlVariateConfig
+from rss_hf.advantages.score_posterior.control_variate import ControlVariate, control_variate, normalize_parts
+from rss_hf.advantages.score_posterior.expected_iou import iou_class_values
 from rss_hf.policy import PixelPolicy
 from rss_hf.training.loss import policy_gradient_loss
 
@@ -101,3 +107,67 @@ def test_with_a_control_variate_it_is_learned_in_expectation():
             loss = loss + weight * policy_gradient_loss(PixelPolicy(logits), rollout)
         (gradient,) = torch.autograd.grad(loss, logits)
         assert (gradient.abs().max() < 1e-12) == (way == 1)
+
+
+def test_one_image_of_two_maps_is_divided_by_its_own_deviation():
+    """And by 1e-6 more, which counts here."""
+    residual = torch.tensor([1e-6, -1e-6]).view(2, 1, 1, 1)
+    exact, probs = 2e-6 * torch.tensor([1.0, -1.0]).view(1, 2, 1, 1), torch.full((1, 2, 1, 1), 0.5)
+    deviation = 5**0.5 * 1e-6 + 1e-6
+    for over in ("batch", "group"):
+        got = normalize_parts(residual, exact, torch.zeros(2, 1, 1, 1), probs, over, torch.Tensor.clone)
+        torch.testing.assert_close(got, (residual / deviation, exact / deviation))
+    got = normalize_parts(residual, exact, torch.zeros(2, 1, 1, 1), probs, "none", torch.Tensor.clone)
+    assert torch.equal(got[0], residual) and torch.equal(got[1], exact)
+
+
+@pytest.mark.parametrize("scale_rewards", ["none", "group"])
+@pytest.mark.parametrize(
+    "reward_weights", [{"dice": 2.0}, {"running_log_iou": 0.7}, {"batch_log_iou": 0.5, "dice": 3.0}]
+)
+def test_weights_are_those_of_what_is_predicted_written_out(reward_weights, scale_rewards):
+    """Three steps on two images, the second shown in part; the posterior itself and the parts are tested above."""
+    coef, logged, kept, batch = 0.6, {}, [], Views(2)
+    run = {"num_samples": 3, "strides": [4], "scale_rewards": scale_rewards, "num_iterations": 1}
+    config = ControlVariate.make_config({"confidence_penalty_coef": coef, "memory_size": 5}, **run)
+    context = EstimatorContext(reward_weights, 3, 2, scale_rewards, Accelerator(cpu=True), logged.__setitem__)
+    estimator, counts = ControlVariate(config, context), torch.zeros(2, 3)
+    iou_weight = sum(weight for name, weight in reward_weights.items() if "log_iou" in name)
+    other_weight, images, visible = reward_weights.get("dice", 0.0), 0.0, batch.visible
+    for step in range(3):
+        policy, rewards = PixelPolicy(torch.randn(2, 3, 2, 3)), torch.rand(3, 2, 1, 1)
+        actions, probs = policy.sample(3), policy.probs
+        weights = estimator.weights(policy, actions, rewards, batch.columns, Progress(0.1, step + 0.5))
+
+        batch.update_prior(probs)
+        shift = batch.posterior(kept)
+        expected = (probs + shift).clamp(min=0)
+        expected = expected / expected.sum(1, keepdim=True)
+        hits = (probs * expected * visible).sum((0, 2, 3))
+        union = ((probs + expected) * visible).sum((0, 2, 3)) - hits
+        fade = math.exp(-2 / 320)
+        counts, images = torch.stack([hits, union]) + fade * counts, 2 + fade * images
+        value, cost = (iou_weight * part for part in iou_class_values(*(counts / images)))
+        sites = visible.sum((1, 2, 3))[:, None]  # 6 of the first image, 4 of the second
+        class_values = sites * value + other_weight
+        right = (probs + shift).clamp(0, 1)
+        predicted = (class_values / sites)[:, :, None, None] * right - cost[:, None, None]
+        predicted = predicted * visible - coef * probs / 6
+        confidence = policy.log_prob(actions).exp().mean((2, 3), keepdim=True)
+        shaped = rewards - coef * confidence
+        residual, exact = control_variate(shaped, actions, probs, predicted)
+        noise, power = residual.square().mean(), leave_one_out(shaped).square().mean()
+        torch.testing.assert_close(logged["explained_variance"], 1 - noise / power)
+        torch.testing.assert_close(logged["advantage_std"], noise.sqrt())
+        parts = normalize_parts(residual, exact, rewards, probs, scale_rewards, torch.Tensor.clone)
+        torch.testing.assert_close(weights, action_weights(actions, parts[0], 3) + probs * parts[1] / 12)
+        costs = (cost[actions] * visible[:, 0]).sum((2, 3))
+        kept.append((actions, class_values, rewards[..., 0, 0] + costs))
+
+
+def test_equal_rewards_have_no_variance_to_explain():
+    logged, batch = {}, Views(1)
+    context = EstimatorContext({"dice": 1.0}, 2, 1, "batch", Accelerator(cpu=True), logged.__setitem__)
+    estimator, policy = ControlVariate(ControlVariateConfig(), context), PixelPolicy(torch.randn(1, 3, 2, 3))
+    estimator.weights(policy, policy.sample(2), torch.ones(2, 1, 1, 1), batch.columns, Progress(0.1, 0.0))
+    assert logged["explained_variance"].isnan()

@@ -2,10 +2,16 @@
 
 import pytest
 import torch
+from accelerate import Accelerator
+from helpers.posterior import Views
 from helpers.training import Scenes, assert_no_wait_for_the_device, estimator_settings, logged, train, weights
 
 from rss_hf import RSSConfig
+from rss_hf.advantages import EstimatorContext, Progress
+from rss_hf.advantages.score_posterior import ScorePosterior
+from rss_hf.advantages.score_posterior.config import ScorePosteriorConfig
 from rss_hf.advantages.score_posterior.estimator import class_balanced
+from rss_hf.advantages.score_posterior.expected_iou import expected_iou_advantages
 from rss_hf.policy import PixelPolicy
 
 
@@ -197,3 +203,73 @@ def test_classes_are_balanced():
     expected = probs / frequency**1.5
     torch.testing.assert_close(got.probs, expected / expected.sum(1, keepdim=True))
     assert class_balanced(policy, 1.0, lambda own: own * 0).probs.isfinite().all()
+
+
+def make_estimator(batch_size=2, **settings):
+    """A score posterior of K = 3 maps, and what it logs."""
+    logged = {}
+    context = EstimatorContext({"dice": 1.0}, 3, batch_size, "none", Accelerator(cpu=True), logged.__setitem__)
+    return ScorePosterior(ScorePosteriorConfig(**settings), context), logged
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+@pytest.mark.parametrize("coef", [0.0, 2.0])
+def test_weights_are_those_of_the_posterior_of_what_was_judged(coef, by_epoch):
+    """Three steps on two images, the second shown in part, with the second of two views being dropped in the last."""
+    settings = {"length_scale": 2.0, "image_correlation": 0.3, "score_noise": 0.2, "credit_length_scale": 1.0}
+    options = {"score_range": 0.5, "memory_size": 2, "expected_iou_coef": coef, "expected_iou_start": 0.5}
+    estimator, logged = make_estimator(**settings, **options)
+    batch, kept = Views(2), []
+    for step, fraction in enumerate((0.25, 0.5, 0.75)):
+        policy, rewards = PixelPolicy(torch.randn(2, 3, 2, 3)), torch.rand(3, 2, 1, 1)
+        actions, probs = policy.sample(3), policy.probs
+        progress = Progress(fraction, float(step) if by_epoch else None)
+        got = estimator.weights(policy, actions, rewards, batch.columns, progress)
+        batch.update_prior(probs)
+        kept.append((actions, torch.full((2, 3), 0.5), rewards[..., 0, 0]))
+        shift, advantages = batch.posterior(kept[-2:], credit=True, **settings)
+        torch.testing.assert_close(logged["advantage_std"], advantages.square().mean().sqrt())
+        if coef and fraction >= 0.5:
+            of_iou = expected_iou_advantages(probs, shift, batch.visible, torch.Tensor.clone)
+            advantages = advantages + coef * of_iou
+        torch.testing.assert_close(got, advantages / 12)
+
+
+def test_maps_are_drawn_from_balanced_classes_from_the_start_on():
+    policy, noise = PixelPolicy(torch.randn(2, 3, 8, 8)), torch.rand(50, 2, 8, 8)
+    estimator, _ = make_estimator(rare_class_exponent=1.0, rare_class_start=0.25)
+    plain, balanced = (p.inverse_cdf(noise) for p in (policy, class_balanced(policy, 1.0, torch.Tensor.clone)))
+    assert not torch.equal(plain, balanced)
+    assert torch.equal(estimator.sample(policy, noise, Progress(0.24)), plain)
+    assert torch.equal(estimator.sample(policy, noise, Progress(0.25)), balanced)
+    without, _ = make_estimator()
+    assert torch.equal(without.sample(policy, noise, Progress(1.0)), plain)
+
+
+def test_the_memory_goes_into_checkpoints_and_comes_back():
+    estimator, _ = make_estimator(memory_size=2)
+    assert estimator.state_dict() == {}
+    batch, policy = Views(2), PixelPolicy(torch.randn(2, 3, 2, 3))
+    assert set(estimator.required_columns) == set(batch.columns)
+    step = (policy, policy.sample(3), torch.rand(3, 2, 1, 1), batch.columns)
+    estimator.weights(*step, Progress(0.0, 0.0))
+    resumed, _ = make_estimator(memory_size=2)
+    resumed.load_state_dict({name: part.clone() for name, part in estimator.state_dict().items()})
+    expected = estimator.weights(*step, Progress(0.0, 1.0))
+    assert torch.equal(resumed.weights(*step, Progress(0.0, 1.0)), expected) and expected.abs().max() > 1e-4
+    resumed.load_state_dict({})
+    assert resumed.state_dict() == {}
+    other, _ = make_estimator(memory_size=3)
+    with pytest.raises(ValueError, match=r"\(2, 2, 3\), and this run has \(2, 3, 3\)"):
+        other.load_state_dict(estimator.state_dict())
+
+
+def test_a_policy_or_a_reward_of_another_size_is_refused():
+    estimator, _ = make_estimator()
+    batch, policy = Views(2), PixelPolicy(torch.randn(2, 3, 2, 3))
+    with pytest.raises(ValueError, match="image-level"):
+        estimator.weights(policy, policy.sample(3), torch.rand(3, 2, 2, 3), batch.columns, Progress(0.0))
+    estimator.weights(policy, policy.sample(3), torch.rand(3, 2, 1, 1), batch.columns, Progress(0.0))
+    finer = PixelPolicy(torch.randn(2, 3, 2, 4))
+    with pytest.raises(ValueError, match=r"\(3, 2, 3\) and the policy is of \(3, 2, 4\)"):
+        estimator.weights(finer, finer.sample(3), torch.rand(3, 2, 1, 1), batch.columns, Progress(0.0))

@@ -35,3 +35,9 @@ def test_without_a_site_in_view_no_iou_is_expected():
     probs = torch.full((1, 2, 2, 2), 0.5)
     nowhere = torch.zeros(1, 1, 2, 2, dtype=torch.bool)
     assert torch.equal(expected_iou_advantages(probs, probs * 0, nowhere, torch.Tensor.clone), probs * 0)
+
+
+def test_no_gradient_flows_through_what_is_expected():
+    probs = torch.full((1, 2, 2, 2), 0.5, requires_grad=True)
+    visible = torch.ones(1, 1, 2, 2, dtype=torch.bool)
+    assert not expected_iou_advantages(probs, torch.zeros(1, 2, 2, 2), visible, torch.Tensor.clone).requires_grad

@@ -1,11 +1,12 @@
 """The posterior against the Gaussian's formula written out."""
 
+import math
 from functools import partial
 
 import pytest
 import torch
 
-from rss_hf.advantages.score_posterior.gaussian import gaussian_posterior
+from rss_hf.advantages.score_posterior.gaussian import gaussian_filter, gaussian_posterior
 from rss_hf.advantages.score_posterior.judged_maps import OUTSIDE
 
 
@@ -171,3 +172,46 @@ def test_a_policy_of_nan_shows():
     prior_probs[0] = torch.nan
     shift, _ = posterior(prior_probs, actions, site_index, class_values, scores)
     assert shift[0].isnan().all() and shift[1].isfinite().all()
+
+
+def test_the_filter_is_the_gaussian_and_0_far_away():
+    impulse = torch.zeros(1, 12)
+    impulse[0, 0] = 1
+    expected = torch.tensor([math.exp(-(distance**2) / 2) for distance in range(6)] + [0.0] * 6)
+    torch.testing.assert_close(gaussian_filter(impulse, 1.0)[0], expected)
+    assert (gaussian_filter(impulse, 1.0)[0, 6:] == 0).all()
+
+
+def test_a_map_that_was_judged_alone_is_compared_with_nothing():
+    prior_probs, actions, site_index, class_values, scores, _ = scene()
+    scores[:, 1, 1:] = torch.nan
+    got, _ = posterior(prior_probs, actions, site_index, class_values, scores)
+    actions[:, 1, 0], scores[:, 1, 0] = (actions[:, 1, 0] + 1) % 3, 5.0
+    other, _ = posterior(prior_probs, actions, site_index, class_values, scores)
+    assert got.abs().max() > 0.01
+    torch.testing.assert_close(other, got)
+
+
+def test_a_view_of_one_site_is_an_image_of_one_site():
+    prior_probs, actions, _, class_values, scores, _ = scene(batch_size=1, views=1)
+    site_index = torch.full((1, 1, 6), OUTSIDE)
+    site_index[..., 2] = 4
+    actions[0, 0, :, 2] = torch.tensor([0, 1, 2, 0])
+    got, _ = posterior(prior_probs, actions, site_index, class_values, scores)
+    alone, _ = posterior(
+        prior_probs[:, :, 1:2, 1:2], actions[..., 2:3], torch.zeros(1, 1, 1).long(), class_values, scores
+    )
+    assert alone.abs().max() > 0.01
+    torch.testing.assert_close(got[:, :, 1:2, 1:2], alone)
+
+
+def test_one_image_that_cannot_be_solved_is_refused_among_others():
+    parts = [part.float() if part.is_floating_point() else part for part in scene(views=60)[:5]]
+    parts[0] = torch.cat([ONE_HOT, parts[0][1:]])  # of a policy that is certain: nothing to solve
+    with pytest.raises(RuntimeError, match="raise score_noise"):
+        posterior(*parts, score_noise=1e-9)
+
+
+def test_no_gradient_flows_through_the_posterior():
+    prior_probs, *others = scene()[:5]
+    assert not any(part.requires_grad for part in posterior(prior_probs.requires_grad_(), *others))

@@ -67,3 +67,34 @@ def test_the_most_that_fits_is_said(monkeypatch):
     JudgedMaps.empty(10, 7, 16, 3, (2, 3), torch.device("cpu"))
     with pytest.raises(ValueError, match="memory_size=14 is the most"):
         JudgedMaps.empty(10, 15, 16, 3, (2, 3), torch.device("cpu"))
+
+
+def empty(classes=2, memory_size=3, num_images=2, num_samples=1, grid=(1, 2)):
+    return JudgedMaps.empty(num_images, memory_size, num_samples, classes, grid, torch.device("cpu"))
+
+
+def test_at_first_nothing_is_known():
+    state = empty(classes=256).state
+    assert state["prior_probs"].unique().tolist() == [1 / 256] and (state["site_index"] == OUTSIDE).all()
+    assert state["scores"].isnan().all() and (state["class_values"] == 1).all()
+    assert not any(state[name].any() for name in ("actions", "num_views", "counts"))
+
+
+def test_a_memory_that_just_fits_is_made(monkeypatch):
+    monkeypatch.setattr(judged_maps, "free_bytes", lambda device: 10 * 7 * 6 * 20)
+    assert empty(3, 7, 10, 16, (2, 3)).state["scores"].shape == (10, 7, 16)
+
+
+def test_early_views_are_among_the_first():
+    memory = empty()
+    for view in range(2):
+        score = torch.tensor([[view + 1.0]])
+        memory.store_scores(torch.tensor([1]), torch.zeros(1, 1, 2), torch.zeros(1, 2), torch.ones(1, 2), score)
+    assert memory.load_views(torch.tensor([1]), max_views=2)["scores"].tolist() == [[[1], [2]]]
+
+
+def test_the_first_pixel_is_a_site():
+    """A grid as fine as the image: the centre of each cell is its pixel."""
+    side = torch.arange(4) * 64
+    positions = (side[:, None] * 256 + side)[None]
+    assert torch.equal(sites_in_view(positions, (4, 4)), torch.arange(16)[None])
