@@ -4,29 +4,27 @@ import copy
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 from transformers import TrainerState
 from transformers.trainer_utils import TrainOutput, has_length
 
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
-from ..data import to_images
-from ..evaluation import RewardScores, evaluate_rewards, has_labels
+from ..evaluation import has_labels
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
-from ..rewards import RewardBatch, RewardContext, WeightedRewards
+from ..rewards import RewardBatch, WeightedRewards
 from .loss import kl_divergence, policy_gradient_loss
 from .reward_budget import RewardCalls, ShowCalls
+from .reward_evaluation import RewardEvaluationMixin
 from .rollouts import RepeatSampler, Rollout, Rollouts
 from .rss_config import RSSConfig
 from .running_metrics import RunningMetrics
 from .segmentation_trainer import SegmentationTrainer
-from .trainer_data import lacks_masks, name_views, need_masks, require_masks
 from .trial import try_rewards
 
 
@@ -35,7 +33,7 @@ MAX_UNANSWERED = 10  # draws in a row without any answer, after which a run ends
 logger = logging.getLogger(__name__)
 
 
-class RSSTrainer(SegmentationTrainer):
+class RSSTrainer(RewardEvaluationMixin, SegmentationTrainer):
     """
     Trains a segmentation network from rewards by policy gradient.
 
@@ -103,21 +101,6 @@ class RSSTrainer(SegmentationTrainer):
         self.estimator = ESTIMATORS[args.advantage_estimator](args.estimator_config(), context)
         if args.metric_for_best_model == "mean_iou" and self.eval_dataset is not None:
             args.metric_for_best_model = "mean_iou" if has_labels(self.eval_dataset) else "reward"
-
-    def needs_views(self) -> bool:
-        return name_views([*self.rewards.rewards, *self.evaluation_rewards().rewards])
-
-    def check_masks(self) -> None:
-        """Raises a ValueError where a built-in reward compares with masks and no row of a data set has one."""
-        remedy = "Give rewards that need none as {}, your own as module:function"
-        for rewards, data, option in (
-            (self.rewards, {"training": self.train_dataset}, "reward_funcs"),
-            (self.evaluation_rewards(), self.evaluation_sets(), "eval_reward_funcs"),
-        ):
-            if names := need_masks(rewards.rewards):
-                require_masks(data, f"Built-in rewards ({', '.join(names)}) need", remedy.format(option))
-        if lacks_masks(self.train_dataset) and self.is_world_process_zero():
-            logger.info("no masks: training by reward alone")
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """From a batch to a loss of shape (): the whole way of the data."""
@@ -245,51 +228,6 @@ class RSSTrainer(SegmentationTrainer):
             "entropy bonus": f"{args.entropy_coef:g}",
             **({"KL to the initial network (beta)": f"{args.beta:g}"} if args.beta else {}),
         }
-
-    def scores(self, dataloader: DataLoader, on_batch: Callable[[dict], None] | None = None) -> dict[str, float]:
-        """[`SegmentationTrainer`]'s, where there are labels, and those of [`~rss_hf.evaluation.RewardScores`]."""
-        of_rewards = (self.model_wrapped, self.evaluation_rewards(), self.model.config.num_labels, self.accelerator)
-        settings = {"stride": self.args.strides[-1], "seed": self.args.seed, "ignore_index": self.ignore_index}
-        settings |= {"context": self.reward_context()}
-        if has_labels(dataloader.dataset):
-            rewards = RewardScores(*of_rewards, **settings)
-            scores = super().scores(dataloader, rewards.add) | rewards.means()
-        else:
-            model, *rest = of_rewards
-            scores = evaluate_rewards(model, dataloader, *rest, self.on_evaluation_batch, **settings)
-        if self.calls.judges:
-            self.calls.add(0)
-        gap = scores["sampled_reward"] - scores["reward"]
-        if gap > 0 and self.progress(self.state.global_step).fraction >= 0.5 and self.is_world_process_zero():
-            logger.warning(
-                f"The most probable maps, which users get, earn {scores['reward']:.4g}, and drawn maps, which "
-                f"training sees, {scores['sampled_reward']:.4g}: the policy is not sure enough. Set entropy_coef to "
-                f"0, or train on coarser strides than {self.args.strides}."
-            )
-        return scores
-
-    def reward_context(self, log_metric: Callable[[str, float], None] = lambda name, value: None) -> RewardContext:
-        """What rewards may ask for beside maps and columns."""
-        id2label, processor = self.model.config.id2label, self.processing_class
-        names = [id2label[i] for i in range(self.model.config.num_labels)]
-        return RewardContext(names, self.state, log_metric, processor and partial(to_images, processor))
-
-    def evaluation_rewards(self) -> WeightedRewards:
-        """Those of evaluation, or those of training, with counts of their own."""
-        if self.eval_reward_funcs is not None:
-            return WeightedRewards(self.eval_reward_funcs, None, self.args.reward_timeout)
-        return WeightedRewards(self.rewards.rewards, self.args.reward_weights, self.args.reward_timeout)
-
-    @torch.no_grad()
-    def judge(self, maps: torch.Tensor, inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """
-        What maps (N, H, W) int64, one of each image of a batch, earn by the rewards of evaluation, by name, and as
-        `reward` the weighted sum: (N, 1, 1) or (N, H, W) float32, NaN where none applies.
-        """
-        batch = RewardBatch(self._prepare_inputs(inputs), self.ignore_index)
-        judges = self.evaluation_rewards()
-        rewards = judges(maps[None], batch, self.model.config.num_labels, self.reward_context())
-        return {name: values[0] for name, values in (rewards | {"reward": judges.total(rewards)}).items()}
 
     def refuse_without_effect(self, args: RSSConfig, model: Any, kwargs: dict[str, Any]) -> None:
         super().refuse_without_effect(args, model, kwargs)

@@ -65,13 +65,13 @@ class JudgeServer:
                 self.send(handler, body[:-3], len(body))
                 handler.close_connection = True
                 return
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self.send(handler, body)
             with self.lock:
                 self.requests.append(content)
                 shown = [*content["images"], None]
                 places = ((item, -1 if item["image"] is None else item["image"]) for item in content["maps"])
                 self.asked.update((item["map"], shown[place], item["row"].get("id")) for item, place in places)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.send(handler, body)
 
     def send(self, handler, body, length=None):
         handler.send_response(200)
