@@ -13,7 +13,7 @@ from rss_hf.rewards import REWARDS
 
 
 NAMES = ("boundary_f1", "cl_dice", "object_count", "class_area")
-SIZES = {"128 maps of 64x64": (128, 64), "16 maps of 256x256": (16, 256)}
+SIZES = {"16 maps of 64x64": (16, 64), "2 maps of 256x256": (2, 256)}
 
 
 def main():

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 from helpers.models import TINY, make_tiny_policy
@@ -11,6 +13,13 @@ torch.set_num_threads(1)  # the models are too small to share between threads
 def seed():
     """Each test's random numbers are its own, whichever tests ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_judge_of_another_test():
+    """Tests write a `judge.py` of their own, and import it from the current folder."""
+    yield
+    sys.modules.pop("judge", None)
 
 
 @pytest.fixture
