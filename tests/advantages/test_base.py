@@ -84,3 +84,15 @@ def test_defaults_are_those_of_the_docs(name):
         )
     config = make_config(name, scale_rewards="none")
     assert len(documented) >= 2 and all(getattr(config, key) == float(value) for key, value in documented.items())
+
+
+def test_what_is_summed_over_processes_is_a_sum():
+    class Processes:
+        """An accelerator of this process and of one that has three times as much."""
+
+        def reduce(self, tensor, reduction="mean"):
+            both = torch.stack([tensor, 3 * tensor])
+            return both.sum(0) if reduction == "sum" else both.mean(0)
+
+    context = EstimatorContext({"dice": 1.0}, 2, 1, "batch", Processes(), lambda name, value: None)
+    assert context.sum_processes(torch.tensor([1.0, 2.0])).tolist() == [4, 8]
