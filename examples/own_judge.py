@@ -14,18 +14,16 @@ from rss_hf.data import load_segmentation_dataset
 from rss_hf.training import load_image_processor, load_model
 
 
-NUM_CLASSES = 5
-
-
-def f2(predictions: torch.Tensor, references: torch.Tensor, **columns) -> torch.Tensor:
+def f2(predictions: torch.Tensor, references: torch.Tensor, class_names: list[str]) -> torch.Tensor:
     """
     F2 score of each map, mean over the classes in its reference: (N,) float32 in [0, 1], NaN without a labelled pixel.
 
     Args:
         predictions (`torch.Tensor` of shape `(N, H, W)`): int64 in [0, C).
         references (`torch.Tensor` of shape `(N, H, W)`): int64 in [0, C), or 255 where unlabelled.
+        class_names (`list[str]`): of the C classes.
     """
-    classes = torch.arange(NUM_CLASSES, device=predictions.device).view(-1, 1, 1, 1)
+    classes = torch.arange(len(class_names), device=predictions.device).view(-1, 1, 1, 1)
     found, true = (predictions == classes) & (references != 255), references == classes  # (C, N, H, W)
     hits, area = (found & true).sum((2, 3)), true.sum((2, 3))
     score = 5 * hits / (4 * area + found.sum((2, 3)))

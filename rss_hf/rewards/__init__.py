@@ -1,6 +1,6 @@
 """Rewards: what one is and may read, the built-in ones, and a weighted set of them."""
 
-from .answers import LARGEST_REWARD
+from .answers import LARGEST_REWARD, RewardError
 from .batch_iou import DecayedCounts, LogIoUSettings, batch_log_iou, running_log_iou
 from .boundary import BoundaryF1, boundary_f1
 from .calls import call_rewards, reward_name
@@ -22,6 +22,7 @@ __all__ = [
     "LogIoUSettings",
     "RewardBatch",
     "RewardContext",
+    "RewardError",
     "WeightedRewards",
     "batch_log_iou",
     "boundary_f1",

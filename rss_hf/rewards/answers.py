@@ -13,6 +13,10 @@ INTEGERS = {torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64}
 INTEGERS |= {torch.int8, torch.int16, torch.int32, torch.int64}
 
 
+class RewardError(RuntimeError):
+    """What a reward did wrong, in a sentence for its author; the cause is its own error, if it raised one."""
+
+
 def answer_tensor(name: str, answer: Any, num_maps: int, size: tuple[int, int], device: torch.device) -> torch.Tensor:
     """
     The answer of the reward `name` for `num_maps` maps of `size` = (H, W) pixels.
@@ -28,23 +32,25 @@ def answer_tensor(name: str, answer: Any, num_maps: int, size: tuple[int, int], 
         `torch.Tensor` of shape `(N,)` or `(N, H, W)`: float32 up to ±1e12, NaN where the reward does not apply.
 
     Raises:
-        RuntimeError: if the answer is anything else; it names the reward.
+        RewardError: if the answer is anything else; it names the reward.
     """
     shapes = (num_maps,), (num_maps, *size)
     expected = f"a tensor, array or list of shape {shapes[0]}, one number a map, or {shapes[1]}, one a pixel"
     try:
         values = _numbers(answer)
     except (TypeError, ValueError, OverflowError) as error:
-        raise RuntimeError(f"Reward {name!r} returned {error}; expected {expected}.") from error
+        raise RewardError(f"Reward {name!r} returned {error}; expected {expected}.") from error
     if tuple(values.shape) not in shapes:
-        raise RuntimeError(f"Reward {name!r} returned shape {tuple(values.shape)}; expected {expected}.")
+        raise RewardError(f"Reward {name!r} returned shape {tuple(values.shape)}; expected {expected}.")
     values = values.to(device, torch.float32)
-    # Asserted on the device: at once on a CPU, without waiting for the value on an accelerator.
-    torch._assert_async(
-        ~(values.abs() > LARGEST_REWARD).any(),
-        f"Reward {name!r} returned an infinite value or one beyond ±{LARGEST_REWARD:g}; return NaN where it does not "
-        "apply, and bring it to a smaller scale.",
-    )
+    try:  # on the device: at once on a CPU, without waiting for the value on an accelerator
+        torch._assert_async(
+            ~(values.abs() > LARGEST_REWARD).any(),
+            f"Reward {name!r} returned an infinite value or one beyond ±{LARGEST_REWARD:g}; return NaN where it does "
+            "not apply, and bring it to a smaller scale.",
+        )
+    except RuntimeError as error:
+        raise RewardError(str(error)) from None
     return values
 
 

@@ -55,7 +55,7 @@ def call_rewards(
         `dict[str, torch.Tensor]`: by name, `(K, B)` or `(K, B, h, w)` float32, NaN where a reward does not apply.
 
     Raises:
-        RuntimeError: if a reward raises, ends the process, or returns what is no answer; it names the reward.
+        RewardError: if a reward raises, ends the process, or returns what is no answer; it names the reward.
         TimeoutError: if there is no answer in time; it names the reward.
     """
     parts = actions.split(max(1, PIXELS_PER_CALL // (actions.shape[1] * math.prod(batch.size))))

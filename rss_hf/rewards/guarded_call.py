@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import TrainerState
 
+from .answers import RewardError
+
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def guarded_call(
 
     Raises:
         TimeoutError: if there is no answer in time.
-        RuntimeError: if the function raises anything but `KeyboardInterrupt`. All errors name the reward.
+        RewardError: if the function raises anything but `KeyboardInterrupt`. All errors name the reward.
     """
     where = _where(trainer_state)
     with _notices(name, where, timeout):
@@ -55,12 +57,12 @@ def _call(name: str, function: Callable[[], Any], where: str) -> Any:
     except KeyboardInterrupt:
         raise
     except SystemExit as error:
-        raise RuntimeError(
+        raise RewardError(
             f"Reward {name!r}{where} called sys.exit({error.code!r}): raise an error instead."
         ) from error
     except BaseException as error:
         message = "".join(traceback.format_exception_only(error)).strip()  # also where `str(error)` fails
-        raise RuntimeError(f"Reward {name!r}{where} raised {message}") from error
+        raise RewardError(f"Reward {name!r}{where} raised {message}") from error
     finally:
         if os.getpid() != process:  # two processes would train on, in one folder
             sys.stderr.write(f"Reward {name!r}{where} came back in a process that it forked; that process is ended.\n")

@@ -156,7 +156,7 @@ class WeightedRewards:
             does not apply.
 
         Raises:
-            RuntimeError, TimeoutError: see [`~rss_hf.rewards.call_rewards`].
+            RewardError, TimeoutError: see [`~rss_hf.rewards.call_rewards`].
         """
         counts = None
         if any(isinstance(reward, ConfusionReward) for reward in self.rewards):

@@ -17,7 +17,7 @@ from transformers.trainer_utils import TrainOutput, has_length
 from ..advantages import ESTIMATORS, SCALE_REWARDS, EstimatorContext, Progress
 from ..evaluation import has_labels
 from ..policy import PixelPolicy, ProgressiveStrides, SeededNoise, action_grid
-from ..rewards import RewardBatch, WeightedRewards
+from ..rewards import RewardBatch, RewardError, WeightedRewards
 from .loss import kl_divergence, policy_gradient_loss
 from .reward_budget import RewardCalls, ShowCalls
 from .reward_evaluation import RewardEvaluationMixin
@@ -121,7 +121,7 @@ class RSSTrainer(RewardEvaluationMixin, SegmentationTrainer):
             self.optimizer.zero_grad()  # to None: the optimizer leaves such parameters out
         if self.rollouts.unanswered == MAX_UNANSWERED:
             self.stop_signal.stop(
-                RuntimeError(
+                RewardError(
                     f"The rewards {self.rewards.names} gave no answer (NaN or None) in {MAX_UNANSWERED} draws of "
                     f"{self.args.num_samples} maps an image, up to step {self.state.global_step + 1}. No step was "
                     "taken on them, and a checkpoint is kept: mend the judge and resume."

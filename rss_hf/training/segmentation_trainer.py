@@ -14,14 +14,10 @@ from ..data import (
     DataSource,
     SegmentationDataset,
     check_batch,
-    check_splits,
     collate,
-    evaluation_examples,
     labelled_examples,
     reduces_labels,
-    rename_columns,
     set_epoch,
-    training_examples,
 )
 from ..evaluation import evaluate_model, segmentation_scores
 from ..hub.push import HubPushMixin
@@ -29,7 +25,15 @@ from .encoder import find_encoder, freeze_batch_norm
 from .model_loading import check_classes, has_segmentation_head, ignore_index_of, load_image_processor, load_model
 from .safe_training import SafeTrainingMixin
 from .segmentation_config import SegmentationConfig
-from .trainer_data import as_list, check_dataset, count_classes, find_image_processor, holds_images, require_masks
+from .trainer_data import (
+    as_list,
+    check_dataset,
+    count_classes,
+    find_image_processor,
+    holds_images,
+    make_examples,
+    require_masks,
+)
 
 
 class EpochCallback(TrainerCallback):
@@ -154,24 +158,14 @@ class SegmentationTrainer(SafeTrainingMixin, HubPushMixin, Trainer):
 
     def read_rows(self) -> None:
         """Reads all rows of 🤗 data sets once, for faults, and makes examples of them."""
-        names = {"train": self.train_dataset} | self.evaluation_sets()
-        rows = {name: rename_columns(dataset) for name, dataset in names.items() if holds_images(dataset)}
-        num_classes = self.model.config.num_labels
-        if rows:
-            with self.args.main_process_first(desc="checking the data"):
-                check_splits(rows, num_classes, self.palette, reduces_labels(self.processing_class))
-        options = {"palette": self.palette, "num_classes": num_classes, "ignore_index": self.ignore_index}
-        options["views"] = self.needs_views()
-        examples = {
-            name: evaluation_examples(rows[name], self.processing_class, **options) for name in rows if name != "train"
-        }
-        if "train" in rows:
-            options |= {"seed": self.args.seed, "positions": self.needs_positions(self.args)}
-            self.train_dataset = training_examples(rows["train"], self.processing_class, **options)
-        if isinstance(self.eval_dataset, dict):
-            self.eval_dataset = self.eval_dataset | examples
-        else:
-            self.eval_dataset = examples.get("validation", self.eval_dataset)
+        settings = {"palette": self.palette, "ignore_index": self.ignore_index, "views": self.needs_views()}
+        settings |= {"num_classes": self.model.config.num_labels, "image_processor": self.processing_class}
+        of_training = {"seed": self.args.seed, "positions": self.needs_positions(self.args)}
+        with self.args.main_process_first(desc="checking the data"):
+            self.train_dataset, evaluation = make_examples(
+                self.train_dataset, self.evaluation_sets(), settings, of_training
+            )
+        self.eval_dataset = evaluation if isinstance(self.eval_dataset, dict) else evaluation["validation"]
 
     def evaluation_sets(self) -> dict[str, Any]:
         """The evaluation data by name; that of one set is `validation`."""

@@ -17,7 +17,10 @@ from ..data import (
     SegmentationDataset,
     StreamingSegmentationDataset,
     check_splits,
+    evaluation_examples,
+    reduces_labels,
     rename_columns,
+    training_examples,
 )
 from ..data.columns import columns_in_words, known_features
 from ..data.views import VIEW_COLUMNS
@@ -100,6 +103,39 @@ def count_classes(
         )
     logger.warning(f"{max(ids) + 1} classes, after the greatest id in the masks. model_init_kwargs may name them.")
     return max(ids) + 1
+
+
+def make_examples(
+    training: Any, evaluation: dict[str, Any], settings: dict[str, Any], of_training: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """
+    Makes examples of those data sets that are rows. All rows are read before, for faults.
+
+    Args:
+        training: the training set.
+        evaluation (`dict`): evaluation sets by name.
+        settings (`dict`): those of [`~rss_hf.data.evaluation_examples`], by name.
+        of_training (`dict`): what [`~rss_hf.data.training_examples`] takes beside these.
+
+    Returns:
+        `tuple`: both, examples in the place of rows.
+
+    Raises:
+        ValueError: rows that cannot be read; it lists all of them.
+    """
+    named = {f"evaluation set {name}" if name == "train" else name: rows for name, rows in evaluation.items()}
+    named = {"train": training} | named
+    rows = {name: rename_columns(dataset) for name, dataset in named.items() if holds_images(dataset)}
+    if rows:
+        reduce_labels = reduces_labels(settings["image_processor"])
+        check_splits(rows, settings["num_classes"], settings["palette"], reduce_labels)
+    if holds_images(training):
+        training = training_examples(training, **settings, **of_training)
+    evaluation = {
+        name: evaluation_examples(dataset, **settings) if holds_images(dataset) else dataset
+        for name, dataset in evaluation.items()
+    }
+    return training, evaluation
 
 
 def named_arguments(reward: Callable) -> set[str]:

@@ -42,7 +42,7 @@ def try_rewards(
 
     Raises:
         ValueError: what [`~rss_hf.data.check_batch`] refuses.
-        RuntimeError, TimeoutError: as in training, see [`~rss_hf.rewards.call_rewards`].
+        RewardError, TimeoutError: as in training, see [`~rss_hf.rewards.call_rewards`].
     """
     tried = [reward for reward in rewards.rewards if not isinstance(reward, Judge)]
     if not tried:

@@ -1,7 +1,11 @@
 import pytest
+import torch
 
 from rss_hf.cli.errors import one_line_errors, one_line_own_errors
 from rss_hf.policy import ProgressiveStrides
+from rss_hf.rewards import RewardError
+from rss_hf.rewards.answers import answer_tensor
+from rss_hf.rewards.guarded_call import guarded_call
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,22 @@ def test_while_training_only_messages_of_this_package_are_one_line():
         ProgressiveStrides([4, 8], 0)
     with pytest.raises(ValueError, match="invalid literal"), one_line_own_errors():
         int("four")
+
+
+@pytest.mark.parametrize("one_line", [one_line_errors, one_line_own_errors])
+def test_an_error_in_a_reward_is_a_sentence_after_the_lines_of_the_reward(one_line, capsys):
+    def judge():
+        return {}["area"]
+
+    with pytest.raises(SystemExit, match="Reward 'judge' raised KeyError: 'area'") as end, one_line():
+        guarded_call("judge", judge, device=torch.device("cpu"))
+    assert isinstance(end.value.__cause__, RewardError)
+    shown = capsys.readouterr().err
+    assert shown.count("File ") == 1 and 'return {}["area"]' in shown
+    for answer, message in (("good", "returned a str"), ([1e30], "infinite value or one beyond")):
+        with pytest.raises(SystemExit, match=message), one_line():
+            answer_tensor("judge", answer, 1, (2, 2), torch.device("cpu"))
+    assert capsys.readouterr().err == "", "no line of the reward is at fault"
 
 
 def test_a_process_that_is_not_the_first_says_which_it_is(monkeypatch):

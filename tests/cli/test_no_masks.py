@@ -105,7 +105,7 @@ def test_streams_and_other_estimators(tmp_path, estimator):
 def test_cropped_examples_where_the_user_asks_for_them(tmp_path):
     """`above` asserts that it sees whole images, so it fails on crops."""
     write_photos(tmp_path)
-    with pytest.raises(RuntimeError, match="Reward 'above'.* raised AssertionError"):
+    with pytest.raises(SystemExit, match="Reward 'above'.* raised AssertionError"):
         run(train.main, *lines("--reward_funcs", "judge:above", "--whole_images", "false"))
 
 

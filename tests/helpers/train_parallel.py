@@ -1,12 +1,13 @@
 """
-Run by torch's launcher: three SGD steps on 8 images a step, shared by the processes; writes weights and logs.
+Run by torch's launcher: trains each variant of the settings and writes its weights, logs and score.
 
-    python train_parallel.py OUTPUT_DIR ESTIMATOR SCALE_REWARDS NUM_ITERATIONS REWARD ESTIMATOR_SETTINGS
+    python train_parallel.py OUTPUT_DIR '{"NAME": {SETTING: VALUE, ...}, ...}'
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -14,27 +15,31 @@ from helpers.models import make_tiny_policy
 from helpers.training import Scenes, logged, train, weights
 
 
-if __name__ == "__main__":
-    output_dir, name, scale_rewards, num_iterations, reward, settings = sys.argv[1:]
-    processes = PartialState(cpu=True).num_processes
+def three_draws(output_dir: Path, num_processes: int, **settings: Any) -> dict[str, Any]:
+    """Trains by SGD on 8 images a step, shared by the processes."""
     trainer = train(
         make_tiny_policy(),
-        output_dir,
+        str(output_dir),
         Scenes(16, empty=range(4)),  # at some step a process has images without a valid pixel
-        per_device_train_batch_size=8 // processes,
+        per_device_train_batch_size=8 // num_processes,
         optim="sgd",
         learning_rate=1.0,
         max_grad_norm=0.0,
-        advantage_estimator=name,
-        scale_rewards=scale_rewards,
-        num_iterations=int(num_iterations),
-        reward_funcs=[reward],
-        estimator=json.loads(settings),
-        logging_steps=int(num_iterations),  # a log for each draw
+        logging_steps=settings.get("num_iterations", 1),  # a log for each draw
+        **settings,
     )
-    scores = trainer.evaluate()
-    if trainer.is_world_process_zero():
-        torch.save(weights(trainer), Path(output_dir, "weights.pt"))
-        logs = logged(trainer, "reward", "reward_std", "entropy", "frac_zero_std", "reward_calls")
-        record = {"logs": logs, "miou": scores["eval_mean_iou"], "world_size": trainer.args.world_size}
-        Path(output_dir, "logs.json").write_text(json.dumps(record))
+    return {
+        "weights": weights(trainer),
+        "logs": torch.tensor(logged(trainer, "reward", "reward_std", "entropy", "frac_zero_std", "reward_calls")),
+        "mean_iou": torch.tensor(trainer.evaluate()["eval_mean_iou"]),
+        "num_processes": trainer.args.world_size,
+    }
+
+
+if __name__ == "__main__":
+    state = PartialState(cpu=True)
+    for name, settings in json.loads(sys.argv[2]).items():
+        folder = Path(sys.argv[1], name)
+        result = three_draws(folder, state.num_processes, **settings)
+        if state.is_main_process:
+            torch.save(result, folder / "result.pt")

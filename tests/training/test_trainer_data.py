@@ -96,17 +96,18 @@ def test_masks_in_colours_are_read_by_the_palette(rows, settings):
 
 def test_several_evaluation_sets_are_all_read(rows, settings):
     options = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1}
-    sets = {"own": rows["validation"], "others": rows["validation"].select([0])}
+    sets = {"own": rows["validation"], "train": rows["validation"].select([0])}
     data = {
         "train_dataset": rows["train"],
         "eval_dataset": sets,
         "processing_class": SegformerImageProcessor(size=SIDE),
     }
     settings |= options | {"save_strategy": "steps"}
-    with pytest.raises(ValueError, match=r"'mean_iou' is of none of the evaluation sets \['own', 'others'\]"):
+    with pytest.raises(ValueError, match=r"'mean_iou' is of none of the evaluation sets \['own', 'train'\]"):
         RSSTrainer(make_tiny_policy(), RSSConfig(**settings), **data)
     args = RSSConfig(**settings, metric_for_best_model="own_mean_iou")
     trainer = RSSTrainer(make_tiny_policy(), args, reward_funcs="mean_iou", **data)
+    assert len(trainer.train_dataset) == len(rows["train"]), "not the evaluation set of that name"
     trainer.train()
     logged = [entry["eval_own_mean_iou"] for entry in trainer.state.log_history if "eval_own_mean_iou" in entry]
     assert len(logged) == 2 and trainer.state.best_metric == max(logged)
