@@ -12,6 +12,7 @@ PLAN = yaml.safe_load((Path(__file__).parent / "methods.yaml").read_text())
 DATA, METHODS, SUITES = PLAN["data"], PLAN["methods"], PLAN["suites"]
 PLACES = {"camvid": "--camvid FOLDER_OR_ID", "voc": "--voc FOLDER_OR_ID"}
 ENCODER = "UperNet on tf_efficientnet_lite0"
+TRAINED = "cross-entropy on "  # and the name of the data
 
 
 def source_of(data: str) -> str:
@@ -21,7 +22,8 @@ def source_of(data: str) -> str:
 
 def configuration(row: dict, seed: int = 0) -> dict:
     """
-    Every option of a row's training but the places of this machine. Later ones count: the defaults of `RSSConfig`,
+    Every option of a row's training but the places of this machine, and `rival`, where its loss is one of rivals.py.
+    Later ones count: the defaults of `RSSConfig`,
     the YAML file of the data, the data's own options, the method's recipe, the method's options, the row's rate.
 
     Args:
@@ -39,5 +41,7 @@ def configuration(row: dict, seed: int = 0) -> dict:
         options["dataset_name"] = source_of(row["data"])
     if data.get("model") == "upernet":
         options["model_name_or_path"] = ENCODER
+    if "start" in data:
+        options["model_name_or_path"] = TRAINED + data["start"]
     del options["output_dir"]
     return options

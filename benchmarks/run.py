@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from plan import DATA, ENCODER, METHODS, PLACES, SUITES, configuration, source_of
+from plan import DATA, ENCODER, METHODS, PLACES, SUITES, TRAINED, configuration, source_of
 from record import ROOT, append_record, provenance, read_records, records_of
 from safetensors.torch import load_file
 from tables import write_tables
@@ -142,10 +142,19 @@ def find_places(configuration: dict, args: BenchmarkArguments) -> dict:
         if getattr(args, source) is None:
             raise ValueError(f"This needs {PLACES[source]}.")
         places["dataset_name"] = getattr(args, source)
-    if configuration.get("model_name_or_path") == ENCODER:
+    model = configuration.get("model_name_or_path") or ""
+    if model.startswith(TRAINED):
+        places["model_name_or_path"] = str(trained_on(model.removeprefix(TRAINED), configuration["seed"]))
+    if model == ENCODER:
         folder = make_upernet(args.encoder_weights, len(configuration["class_names"]))
         places["model_name_or_path"] = str(folder)
     return places
+
+
+def trained_on(data: str, seed: int) -> Path:
+    """The folder of the cross-entropy run that others start from, a row of the same suite."""
+    run = Run("tuning", data, "cross-entropy", configuration({"data": data, "method": "cross-entropy"}, seed))
+    return run.output_dir
 
 
 def make_upernet(encoder_weights: str | None, num_labels: int) -> Path:
@@ -171,21 +180,33 @@ def measure_run(run: Run, places: dict, cores: set[int]) -> None:
     """Trains in a process of its own, on these cores, and adds the record."""
     run.output_dir.mkdir(parents=True, exist_ok=True)
     options = run.configuration | places | {"output_dir": str(run.output_dir), "disable_tqdm": True}
+    rival = options.pop("rival", None)
+    program = ["-m", "rss_hf.cli.train"] if rival is None else ["benchmarks/rivals.py", rival]
+    call(run, [*program, *as_command_line(options)], cores)
+    state = json.loads((run.output_dir / "trainer_state.json").read_text())
+    results = json.loads((run.output_dir / "all_results.json").read_text())
+    if judges := DATA[run.data].get("judged_by"):
+        scores = run.output_dir / "scores.json"
+        judged = {"model": str(run.output_dir), "dataset_name": options["dataset_name"], "reward_funcs": judges}
+        call(run, ["-m", "rss_hf.cli.evaluate", *as_command_line(judged | {"output_file": str(scores)})], cores)
+        results |= json.loads(scores.read_text())["scores"]
+    with writing:
+        append_record(records_of(source_of(run.data)), make_record(run, state, results) | provenance(len(cores)))
+
+
+def call(run: Run, words: list[str], cores: set[int]) -> None:
+    """Runs Python on these cores, its output in the run's log."""
     log = run.output_dir / "log.txt"
     with log.open("a") as file:
-        training = subprocess.run(
-            [sys.executable, "-m", "rss_hf.cli.train", *as_command_line(options)],
+        ended = subprocess.run(
+            [sys.executable, *words],
             cwd=ROOT,
             stdout=file,
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
-    if training.returncode:
-        raise RuntimeError(f"Training {run.method} on {run.data} ended with code {training.returncode}; see {log}.")
-    state = json.loads((run.output_dir / "trainer_state.json").read_text())
-    results = json.loads((run.output_dir / "all_results.json").read_text())
-    with writing:
-        append_record(records_of(source_of(run.data)), make_record(run, state, results) | provenance(len(cores)))
+    if ended.returncode:
+        raise RuntimeError(f"{run.method} on {run.data} ended with code {ended.returncode}; see {log}.")
 
 
 def make_record(run: Run, state: dict, results: dict) -> dict:
@@ -194,7 +215,7 @@ def make_record(run: Run, state: dict, results: dict) -> dict:
 
     Args:
         state (`dict`): its trainer_state.json.
-        results (`dict`): its all_results.json.
+        results (`dict`): its all_results.json, and what the judges of its data say.
     """
     options = run.configuration
     by_reward = options.get("objective") != "cross_entropy"
@@ -209,7 +230,8 @@ def make_record(run: Run, state: dict, results: dict) -> dict:
         "strides": options["strides"] if by_reward else None,
         "steps": state["global_step"],
         "reward_calls": results.get("reward_calls", 0),
-        "scores": {name: results[f"eval_{name}"] for name in ("mean_iou", "mean_accuracy", "overall_accuracy")},
+        "scores": {name: results[f"eval_{name}"] for name in ("mean_iou", "mean_accuracy", "overall_accuracy")}
+        | {name: results[f"reward/{name}"] for name in DATA[run.data].get("judged_by", [])},
         "seconds": results["train_runtime"],
         "command": run.command,
         "configuration": options,

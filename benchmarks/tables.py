@@ -128,6 +128,8 @@ def cell(column: str, row: dict, runs: pd.DataFrame, labels: float) -> str:
             return f"{score.mean() / labels:.3f}" if labels == labels else ""
         case "accuracy":
             return mean_of(runs["overall_accuracy"])
+        case "boundary_f1" | "object_count":
+            return mean_of(runs[column])
         case "mean accuracy":
             return mean_of(runs["mean_accuracy"])
         case "calls to 0.90":

@@ -4,6 +4,7 @@ import pytest
 import torch
 from plan import DATA, METHODS, SUITES, configuration, source_of
 from record import read_records, records_of
+from rivals import LOSSES
 
 from rss_hf import RSSConfig
 from rss_hf.cli.arguments import AugmentationArguments, DataArguments, ModelArguments, as_command_line, parse_args
@@ -15,6 +16,8 @@ ROWS = [row for suite in SUITES.values() for row in suite["rows"]]
 
 def parse(options, tmp_path):
     """What training makes of the options, by its own parser: an unknown name is refused, the estimator's too."""
+    assert options.get("rival", "areas") in LOSSES
+    options = {name: value for name, value in options.items() if name != "rival"}
     argv = as_command_line(options | {"output_dir": str(tmp_path), "use_cpu": True})
     return parse_args(ModelArguments, DataArguments, AugmentationArguments, RSSConfig, argv=argv)
 
@@ -27,7 +30,8 @@ def test_training_takes_every_method(method, tmp_path):
         model_args, data_args, _, args = parse(options, tmp_path)
         assert [args.seed, args.num_samples, args.strides] == [3, options["num_samples"], options["strides"]]
         assert args.advantage_estimator_kwargs == options["advantage_estimator_kwargs"]
-        assert model_args.objective == ("cross_entropy" if method == "cross-entropy" else "reward")
+        by_labels = method == "cross-entropy" or "rival" in options
+        assert model_args.objective == ("cross_entropy" if by_labels else "reward")
         assert all(map(get_reward, args.reward_funcs))
         assert data_args.dataset_name == options["dataset_name"]
 
