@@ -1,5 +1,7 @@
 """A reward of the boundaries between classes."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -63,14 +65,19 @@ def class_boundary(maps: torch.Tensor, c: int) -> torch.Tensor:
 
 def dilate(maps: torch.Tensor, radius: int) -> torch.Tensor:
     """The pixels (N, H, W) bool within `radius` of a pixel of `maps`, by Euclidean distance."""
-    side = torch.arange(-radius, radius + 1, device=maps.device)
-    disk = (side[:, None].square() + side.square() <= radius * radius).float()
-    return F.conv2d(maps[:, None].float(), disk[None, None], padding=radius)[:, 0] > 0.5
+    (h, w), padded = maps.shape[1:], F.pad(maps, (radius, radius, radius, radius))
+    widened = [padded[:, :, radius : radius + w]]  # by 0, 1, ..., `radius` pixels to the left and right
+    for k in range(1, radius + 1):
+        widened.append(widened[-1] | padded[:, :, radius - k :][:, :, :w] | padded[:, :, radius + k :][:, :, :w])
+    dilated = torch.zeros_like(maps)
+    for dy in range(-radius, radius + 1):
+        dilated |= widened[math.isqrt(radius * radius - dy * dy)][:, radius + dy :][:, :h]
+    return dilated
 
 
 def _share(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     """The fraction (N,) of the pixels of `part` that are in `whole`, NaN where there is none."""
-    return (part & whole).sum((1, 2)) / part.sum((1, 2)).float()
+    return (part & whole).float().sum((1, 2)) / part.float().sum((1, 2))
 
 
 def _num_classes(predictions: torch.Tensor, references: torch.Tensor) -> int:

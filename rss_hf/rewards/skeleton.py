@@ -58,4 +58,4 @@ def skeleton(masks: torch.Tensor) -> torch.Tensor:
 
 
 def _inside(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
-    return (part & whole).sum((1, 2)) / part.sum((1, 2)).float()
+    return (part & whole).float().sum((1, 2)) / part.float().sum((1, 2))
