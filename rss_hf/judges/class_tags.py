@@ -42,8 +42,9 @@ def class_tags(predictions: torch.Tensor, class_tags: Sequence[Any], class_names
 
 def class_areas(predictions: torch.Tensor, class_areas: Any, class_names: list[str]) -> torch.Tensor:
     """
-    How well the areas of a map's classes agree with what is known of its image: 1 - sum_c |a_c - b_c| / 2, where a_c
-    and b_c are the fractions of the map and of the image that are of class c.
+    How well the areas of a map's classes agree with what is known of its image: minus the mean over all classes of
+    |log((a_c + 0.02) / (b_c + 0.02))|, where a_c and b_c are the fractions of the map and of the image that are of
+    class c. By ratios, so that a class that is rare counts as one that is frequent.
 
     Args:
         predictions (`torch.Tensor` of shape `(N, H, W)`): int64 in [0, C).
@@ -52,13 +53,14 @@ def class_areas(predictions: torch.Tensor, class_areas: Any, class_names: list[s
         class_names (`list[str]`): C names by class id.
 
     Returns:
-        `torch.Tensor` of shape `(N,)`: float32 in [0, 1], NaN where areas are not known.
+        `torch.Tensor` of shape `(N,)`: float32 in [-4, 0], NaN where areas are not known.
 
     Raises:
         ValueError: for fractions that are not C, are below 0 or do not sum to 1, or a name that is no class.
     """
     known = torch.stack([fractions(areas, class_names) for areas in class_areas]).to(predictions.device)
-    return 1 - (class_fractions(predictions, len(class_names)) - known).abs().sum(1) / 2
+    found = class_fractions(predictions, len(class_names))
+    return -((found + SMALLEST_AREA) / (known + SMALLEST_AREA)).log().abs().mean(1)
 
 
 def class_fractions(predictions: torch.Tensor, num_classes: int) -> torch.Tensor:

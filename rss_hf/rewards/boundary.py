@@ -14,7 +14,8 @@ class BoundaryF1:
     The F-measure of class boundaries (Csurka et al., BMVC 2013): of each class, precision is the fraction of its
     predicted boundary pixels within `tolerance` of one of the reference, recall the reverse, and the reward is the
     mean of 2 P R / (P + R) over the classes that have a boundary in the reference. A boundary pixel has a pixel of
-    another class above, below, left or right of it. Unlabelled pixels are of no class and make no boundary.
+    another class above, below, left or right of it. Unlabelled lines, as VOC draws them around objects, are filled
+    from their sides up to `tolerance` + 1 pixels deep; other unlabelled pixels are of no class and make no boundary.
 
     Args:
         tolerance (`int`, *optional*, defaults to 2): Euclidean distance in pixels, at least 0.
@@ -40,8 +41,8 @@ class BoundaryF1:
         """
         if references is None:
             raise ValueError("boundary_f1 compares with a reference mask, and the data has none.")
-        void = references == IGNORE_INDEX
-        predictions = predictions.masked_fill(void, IGNORE_INDEX)
+        references = fill_lines(references.to(torch.uint8), self.tolerance + 1)
+        predictions = predictions.to(torch.uint8).masked_fill(references == IGNORE_INDEX, IGNORE_INDEX)
         scores, present = [], []
         for c in range(_num_classes(predictions, references)):  # class by class, since all at once fill the memory
             found, true = class_boundary(predictions, c), class_boundary(references, c)
@@ -53,6 +54,18 @@ class BoundaryF1:
 
 
 boundary_f1 = BoundaryF1()
+
+
+def fill_lines(maps: torch.Tensor, width: int) -> torch.Tensor:
+    """
+    Maps (N, H, W) whose 255s within `width` pixels of a class are of that class, so that the classes on both sides of
+    an unlabelled line meet in it.
+    """
+    for _ in range(width):
+        around = F.pad(maps, (1, 1, 1, 1), value=IGNORE_INDEX)
+        for near in (around[:, :-2, 1:-1], around[:, 2:, 1:-1], around[:, 1:-1, :-2], around[:, 1:-1, 2:]):
+            maps = maps.where(maps != IGNORE_INDEX, near)
+    return maps
 
 
 def class_boundary(maps: torch.Tensor, c: int) -> torch.Tensor:

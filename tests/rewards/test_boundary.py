@@ -22,9 +22,23 @@ def boundary(rows, c):
     return found
 
 
+def fill(rows, width):
+    """`width` times: the unlabelled pixels beside a class take it, above before below before left before right."""
+    h, w = len(rows), len(rows[0])
+    for _ in range(width):
+        before, rows = rows, [list(row) for row in rows]
+        for y in range(h):
+            for x in range(w):
+                near = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
+                classes = [before[i][j] for i, j in near if 0 <= i < h and 0 <= j < w and before[i][j] != 255]
+                if rows[y][x] == 255 and classes:
+                    rows[y][x] = classes[0]
+    return rows
+
+
 def by_hand(prediction, reference, tolerance):
-    prediction = prediction.where(reference != 255, 255).tolist()
-    reference, scores = reference.tolist(), []
+    reference, scores = torch.tensor(fill(reference.tolist(), tolerance + 1)), []
+    prediction, reference = prediction.where(reference != 255, 255).tolist(), reference.tolist()
     for c in range(5):
         found, true = boundary(prediction, c), boundary(reference, c)
         if not true:
@@ -48,6 +62,29 @@ def test_it_is_the_plain_count(tolerance, size):
     got = BoundaryF1(tolerance)(predictions, references)
     expected = torch.tensor([by_hand(p, r, tolerance) for p, r in zip(predictions, references, strict=True)])
     torch.testing.assert_close(got, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("width, least", [(1, 1.0), (3, 1.0), (5, 0.9)])  # of wide lines the corners are cut
+def test_unlabelled_lines_around_objects_are_boundaries(width, least):
+    """As VOC draws them: without an inside no class would have a boundary."""
+    true = torch.zeros(1, 24, 24, dtype=torch.int64)
+    true[:, 6:18, 6:18] = 1
+    outside, inside = width // 2, width - width // 2
+    reference = torch.zeros_like(true)
+    reference[:, 6 - outside : 18 + outside, 6 - outside : 18 + outside] = 255
+    reference[:, 6 + inside : 18 - inside, 6 + inside : 18 - inside] = 1
+    assert boundary_f1(true, reference) >= least
+    assert boundary_f1(true.roll(5, 2), reference) < 0.9
+    assert boundary_f1(torch.zeros_like(true), reference) == 0
+
+
+def test_large_unlabelled_regions_have_no_boundary():
+    reference = torch.zeros(1, 24, 24, dtype=torch.int64)
+    reference[:, :, 12:] = 1
+    reference[:, 4:20, 4:20] = 255
+    prediction = reference.where(reference != 255, 2)
+    assert boundary_f1(prediction, reference) == pytest.approx(by_hand(prediction[0], reference[0], 2), abs=1e-6)
+    assert boundary_f1(reference.where(reference != 255, 1), reference) < 1  # wrong beside the true boundary
 
 
 def test_right_shifted_and_absent():
