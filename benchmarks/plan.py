@@ -13,6 +13,7 @@ DATA, METHODS, SUITES = PLAN["data"], PLAN["methods"], PLAN["suites"]
 PLACES = {"camvid": "--camvid FOLDER_OR_ID", "voc": "--voc FOLDER_OR_ID"}
 ENCODER = "UperNet on tf_efficientnet_lite0"
 TRAINED = "cross-entropy on "  # and the name of the data
+WEAK = "shapes with tags and areas, without training masks"
 
 
 def source_of(data: str) -> str:
@@ -23,8 +24,8 @@ def source_of(data: str) -> str:
 def configuration(row: dict, seed: int = 0) -> dict:
     """
     Every option of a row's training but the places of this machine, and `rival`, where its loss is one of rivals.py.
-    Later ones count: the defaults of `RSSConfig`,
-    the YAML file of the data, the data's own options, the method's recipe, the method's options, the row's rate.
+    Later ones count: the defaults of `RSSConfig`, the YAML file of the data, the data's own options, the method's
+    recipe, the method's options, the row's rate.
 
     Args:
         row (`dict`): `data`, `method` and, where it is not the one that follows from these, `learning_rate`.

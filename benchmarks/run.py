@@ -28,12 +28,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from plan import DATA, ENCODER, METHODS, PLACES, SUITES, TRAINED, configuration, source_of
+from plan import DATA, ENCODER, METHODS, PLACES, SUITES, TRAINED, WEAK, configuration, source_of
 from record import ROOT, append_record, provenance, read_records, records_of
 from safetensors.torch import load_file
 from tables import write_tables
 from tqdm import tqdm
 from transformers import SegformerImageProcessor, TimmBackboneConfig, UperNetConfig, UperNetForSemanticSegmentation
+from weak_data import make_weak_data
 
 from rss_hf.cli.arguments import as_command_line, parse_args
 
@@ -142,6 +143,8 @@ def find_places(configuration: dict, args: BenchmarkArguments) -> dict:
         if getattr(args, source) is None:
             raise ValueError(f"This needs {PLACES[source]}.")
         places["dataset_name"] = getattr(args, source)
+    if source == WEAK:
+        places["dataset_name"] = str(make_weak_data(OUTPUTS / "shapes-weak"))
     model = configuration.get("model_name_or_path") or ""
     if model.startswith(TRAINED):
         places["model_name_or_path"] = str(trained_on(model.removeprefix(TRAINED), configuration["seed"]))
@@ -190,6 +193,10 @@ def measure_run(run: Run, places: dict, cores: set[int]) -> None:
         judged = {"model": str(run.output_dir), "dataset_name": options["dataset_name"], "reward_funcs": judges}
         call(run, ["-m", "rss_hf.cli.evaluate", *as_command_line(judged | {"output_file": str(scores)})], cores)
         results |= json.loads(scores.read_text())["scores"]
+    if rival == "classifier":
+        maps = run.output_dir / "activation_maps.json"
+        call(run, ["benchmarks/activation_maps.py", str(run.output_dir), str(maps)], cores)
+        results |= {f"eval_{name}": score for name, score in json.loads(maps.read_text())["scores"].items()}
     with writing:
         append_record(records_of(source_of(run.data)), make_record(run, state, results) | provenance(len(cores)))
 
@@ -219,7 +226,7 @@ def make_record(run: Run, state: dict, results: dict) -> dict:
     """
     options = run.configuration
     by_reward = options.get("objective") != "cross_entropy"
-    curve = [[entry["step"], entry["eval_mean_iou"]] for entry in state["log_history"] if "eval_mean_iou" in entry]
+    history = [entry for entry in state["log_history"] if "eval_mean_iou" in entry]
     return {
         "data": run.data,
         "method": run.method,
@@ -235,7 +242,11 @@ def make_record(run: Run, state: dict, results: dict) -> dict:
         "seconds": results["train_runtime"],
         "command": run.command,
         "configuration": options,
-        "curve": curve,
+        "curve": [[entry["step"], entry["eval_mean_iou"]] for entry in history],
+        # of the most probable maps and of drawn ones
+        "reward_curve": [[entry["step"], entry["eval_reward"], entry["eval_sampled_reward"]] for entry in history]
+        if by_reward
+        else None,
     }
 
 

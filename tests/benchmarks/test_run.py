@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
 import plan
 import pytest
 import record
+
+from rss_hf.data import load_segmentation_dataset
 
 
 pytest.importorskip("pandas", reason="the extra 'benchmark' is not installed")
@@ -72,7 +75,11 @@ def test_a_record_without_configuration_keeps_no_run_from_being_made(records, ne
 
 STATE = {
     "global_step": 2,
-    "log_history": [{"step": 1, "eval_mean_iou": 0.25}, {"step": 1, "loss": 3.0}, {"step": 2, "eval_mean_iou": 0.5}],
+    "log_history": [
+        {"step": 1, "eval_mean_iou": 0.25, "eval_reward": 0.1, "eval_sampled_reward": 0.2},
+        {"step": 1, "loss": 3.0},
+        {"step": 2, "eval_mean_iou": 0.5, "eval_reward": 0.4, "eval_sampled_reward": 0.3},
+    ],
 }
 RESULTS = {"reward_calls": 8192.0, "train_runtime": 7.5, "eval_mean_iou": 0.5, "eval_mean_accuracy": 0.6}
 RESULTS |= {"eval_overall_accuracy": 0.7, "eval_loss": 1.0}
@@ -86,10 +93,10 @@ def test_a_record_holds_the_whole_configuration(records):
     assert [line["reward_funcs"], line["num_samples"], line["strides"]] == [["batch_log_iou"], 128, [2]]
     assert line["scores"] == {"mean_iou": 0.5, "mean_accuracy": 0.6, "overall_accuracy": 0.7}
     assert [line["steps"], line["reward_calls"], line["seconds"]] == [2, 8192.0, 7.5]
-    assert line["curve"] == [[1, 0.25], [2, 0.5]]
+    assert line["curve"] == [[1, 0.25], [2, 0.5]] and line["reward_curve"] == [[1, 0.1, 0.2], [2, 0.4, 0.3]]
     assert line["command"] == "python benchmarks/run.py --suite test --data shapes --methods default --seeds 0"
     line = benchmark.make_record(labels, STATE, {**RESULTS, "reward_calls": 0})
-    assert line["reward_funcs"] is line["num_samples"] is line["strides"] is None
+    assert line["reward_funcs"] is line["num_samples"] is line["strides"] is line["reward_curve"] is None
     assert elsewhere.command.endswith("--data camvid --methods default --seeds 0 --camvid FOLDER_OR_ID")
 
 
@@ -104,3 +111,16 @@ def test_places_are_this_machines(records, monkeypatch):
     with pytest.raises(ValueError, match="--voc FOLDER_OR_ID"):
         benchmark.find_places(options, benchmark.BenchmarkArguments(suite="test"))
     assert benchmark.find_places(plan.configuration({"data": "shapes", "method": "default"}), args) == {}
+
+
+def test_data_without_masks_know_tags_and_areas(tmp_path, monkeypatch):
+    few = benchmark.make_weak_data.__globals__["load_shapes"](num_train=4, num_validation=3)
+    monkeypatch.setitem(benchmark.make_weak_data.__globals__, "load_shapes", lambda: few)
+    data = load_segmentation_dataset(str(benchmark.make_weak_data(tmp_path / "weak")), class_names=list("abcde"))
+    assert "mask" not in data.train.column_names and None not in data.validation["mask"]
+    for row, masked in zip(data.train, few["train"], strict=True):
+        mask = np.asarray(masked["mask"])
+        names = ["background", "circle", "square", "triangle", "cross"]
+        areas = [(mask == c).sum() / (mask != 255).sum() for c in range(5)]
+        assert row["class_areas"] == pytest.approx(areas)
+        assert row["class_tags"] == [name for name, area in zip(names, areas, strict=True) if area]

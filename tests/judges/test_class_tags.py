@@ -1,5 +1,7 @@
 """Rewards of tags and of areas, by hand."""
 
+from math import log
+
 import pytest
 import torch
 
@@ -42,12 +44,17 @@ def test_tags_that_are_unknown_or_wrong(maps):
 )
 def test_areas_by_hand(maps, areas):
     got = class_areas(maps, class_areas=[areas] * 4, class_names=NAMES)
-    torch.testing.assert_close(got, torch.tensor([0.6, 0.7, 0.61, 1.0]))
+    found = [(1, 0, 0), (0.9, 0.1, 0), (0.99, 0.01, 0), (0.6, 0.1, 0.3)]
+    expected = [
+        -sum(abs(log((a + 0.02) / (b + 0.02))) for a, b in zip(f, (0.6, 0.1, 0.3), strict=True)) / 3 for f in found
+    ]
+    torch.testing.assert_close(got, torch.tensor(expected))
+    assert got[3] == 0
 
 
 def test_areas_that_are_unknown_or_wrong(maps):
     got = class_areas(maps[:2], class_areas=[None, {"red": 1.0, "blue": None}], class_names=NAMES)
-    assert got[0].isnan() and got[1] == pytest.approx(0.1)
+    assert got[0].isnan() and got[1] == pytest.approx(-(log(0.92 / 0.02) + log(1.02 / 0.12)) / 3)
     for bad, message in {
         (0.5, 0.5): "must be 3 fractions",
         (0.9, 0.9, 0.0): "sum to 1",
