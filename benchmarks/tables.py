@@ -113,7 +113,8 @@ def cell(column: str, row: dict, runs: pd.DataFrame, labels: float) -> str:
             gone = f" (no longer in the code; commit {first['commit']})"
             return row["method"] + gone * (row["method"] not in METHODS)
         case "judge sees":
-            return judge_sees(first["reward_funcs"])
+            rival = METHODS.get(row["method"], {}).get("rival")
+            return {"areas": "areas", "classifier": "tags"}.get(rival) or judge_sees(first["reward_funcs"])
         case "K":
             return "" if first["reward_funcs"] is None else f"{first['num_samples']:.0f}"
         case "reward calls":
@@ -130,6 +131,11 @@ def cell(column: str, row: dict, runs: pd.DataFrame, labels: float) -> str:
             return mean_of(runs["overall_accuracy"])
         case "boundary_f1" | "object_count":
             return mean_of(runs[column])
+        case "greedy reward" | "sampled reward":
+            if first["reward_funcs"] is None:
+                return ""
+            last = runs["reward_curve"].map(lambda curve: curve[-1])
+            return mean_of(last.map(lambda point: point[1 if column == "greedy reward" else 2]))
         case "mean accuracy":
             return mean_of(runs["mean_accuracy"])
         case "calls to 0.90":
@@ -146,6 +152,8 @@ def judge_sees(reward_funcs: list[str] | None) -> str:
         return "labels"
     if {"batch_log_iou", "running_log_iou"} & set(reward_funcs):
         return "whole batch"
+    if known := {"class_areas": "areas", "class_tags": "tags"}.get(reward_funcs[0]):
+        return known
     return "pixels" if "pixel_match" in reward_funcs else "one map"
 
 

@@ -25,6 +25,7 @@ class RewardScores:
         num_classes (`int`): C.
         accelerator (`Accelerator`): gathers the rewards.
         stride (`int`, *optional*): in pixels, of the action grid that maps are drawn on; without it none are drawn.
+        temperature (`float`, *optional*, defaults to 1.0): of the policy that they are drawn from.
         num_samples (`int`, *optional*, defaults to 4): maps drawn for each image.
         seed (`int`, *optional*, defaults to 0): of the drawn maps.
         ignore_index (`int`, *optional*, defaults to 255): the label of void pixels.
@@ -39,13 +40,15 @@ class RewardScores:
         accelerator: Accelerator,
         *,
         stride: int | None = None,
+        temperature: float = 1.0,
         num_samples: int = 4,
         seed: int = 0,
         ignore_index: int = IGNORE_INDEX,
         context: RewardContext = RewardContext(),  # noqa: B008, it is frozen
     ):
         self.model, self.rewards, self.num_classes, self.accelerator = model, rewards, num_classes, accelerator
-        self.stride, self.num_samples, self.seed = stride, num_samples, seed
+        self.stride, self.temperature = stride, temperature
+        self.num_samples, self.seed = num_samples, seed
         self.ignore_index, self.context = ignore_index, context
         self.values: dict[str, list[torch.Tensor]] = {}
         self.num_batches = 0
@@ -73,7 +76,8 @@ class RewardScores:
         greedy = torch.stack(predict_maps(self.model, pixel_values, [batch.size] * len(pixel_values)))
         scores = self._judge("reward", greedy[None], batch)
         if self.stride is not None:
-            policy = PixelPolicy(self.model(pixel_values=pixel_values).logits, action_grid(batch.size, self.stride))
+            logits = self.model(pixel_values=pixel_values).logits
+            policy = PixelPolicy(logits, action_grid(batch.size, self.stride), self.temperature)
             generator = torch.Generator(policy.log_probs.device).manual_seed(mix_seeds(self.seed, self.num_batches))
             scores |= self._judge("sampled_reward", policy.sample(self.num_samples, generator), batch)
         return scores

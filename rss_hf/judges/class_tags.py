@@ -6,15 +6,18 @@ from typing import Any
 import torch
 
 
-SMALLEST_AREA = 0.02  # of the image: a tagged class that covers less counts as partly there
+# As fractions of the image:
+SMALLEST_AREA = 0.02  # added to areas before their logarithm, so that none is infinite
+TAGGED_AREA = 0.05  # what a tagged class has to cover
 
 
 def class_tags(predictions: torch.Tensor, class_tags: Sequence[Any], class_names: list[str]) -> torch.Tensor:
     """
-    How well a map agrees with the classes that its image is tagged with: the mean over these of min(1, a_c / 0.02),
-    less the area of all other classes, where a_c is the fraction of the map that is of class c.
+    How well a map agrees with the classes that its image is tagged with: the mean over all classes of
+    log((min(a_c, 0.05) + 0.02) / 0.07) for a class that is tagged and -log((a_c + 0.02) / 0.02) for one that is not,
+    where a_c is the fraction of the map that is of class c.
 
-    It is 1 for any map that has each tagged class in 2 % of its pixels at least and no other class. Tags do not say
+    It is 0 for any map that has each tagged class in 5 % of its pixels at least and no other class. Tags do not say
     where a class is: what places it is the network, which sees the same class in other images beside others.
 
     Args:
@@ -24,7 +27,7 @@ def class_tags(predictions: torch.Tensor, class_tags: Sequence[Any], class_names
         class_names (`list[str]`): C names by class id.
 
     Returns:
-        `torch.Tensor` of shape `(N,)`: float32 in [-1, 1], NaN where tags are not known.
+        `torch.Tensor` of shape `(N,)`: float32 in [-4, 0], NaN where tags are not known.
 
     Raises:
         ValueError: for a tag that is no class.
@@ -35,8 +38,9 @@ def class_tags(predictions: torch.Tensor, class_tags: Sequence[Any], class_names
         ids = [] if tags is None else class_ids(tags, class_names)
         tagged[row, ids] = True
         known.append(tags is not None)
-    found = (areas / SMALLEST_AREA).clamp(max=1).where(tagged, 0).sum(1) / tagged.sum(1).clamp(min=1)
-    scores = found - areas.where(~tagged, 0).sum(1)
+    found = ((areas.clamp(max=TAGGED_AREA) + SMALLEST_AREA) / (TAGGED_AREA + SMALLEST_AREA)).log()
+    wrong = (areas / SMALLEST_AREA).log1p()
+    scores = torch.where(tagged, found, -wrong).mean(1)
     return scores.where(torch.tensor(known, device=scores.device), torch.nan)
 
 

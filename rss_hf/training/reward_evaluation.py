@@ -27,7 +27,7 @@ class RewardEvaluationMixin:
         """[`SegmentationTrainer`]'s, where there are labels, and those of [`~rss_hf.evaluation.RewardScores`]."""
         of_rewards = (self.model_wrapped, self.evaluation_rewards(), self.model.config.num_labels, self.accelerator)
         settings = {"stride": self.args.strides[-1], "seed": self.args.seed, "ignore_index": self.ignore_index}
-        settings |= {"context": self.reward_context()}
+        settings |= {"temperature": self.args.temperature, "context": self.reward_context()}
         if has_labels(dataloader.dataset):
             rewards = RewardScores(*of_rewards, **settings)
             scores = super().scores(dataloader, rewards.add) | rewards.means()

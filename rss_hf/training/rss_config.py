@@ -45,6 +45,9 @@ class RSSConfig(SegmentationConfig):
             What advantages are divided by: their deviation over the `"batch"` of all processes (SyncAN), over each
             `"group"` (samples of an image, or of a site for pixel-level rewards), the `"mean"` reward of the group, or
             `"none"`. `"group"` for a pretrained encoder that is trained too. See [`~rss_hf.advantages.normalize`].
+        temperature (`float`, *optional*, defaults to 1.0):
+            What logits are divided by for the policy that maps are drawn from and that is trained. Below 1 drawn maps
+            are more like the most probable one. For a trained network that is tuned for a metric.
         entropy_coef (`float`, *optional*, defaults to 0.3):
             Weight of the entropy bonus at the start of training; it falls linearly to 0 at the end. It is divided by
             the square root of the number of sites, since the signal of a normalised image-level reward falls so.
@@ -93,6 +96,7 @@ class RSSConfig(SegmentationConfig):
     scale_rewards: str = field(
         default="batch", metadata={"help": "What advantages are divided by.", "choices": list(SCALE_REWARDS)}
     )
+    temperature: float = field(default=1.0, metadata={"help": "Of the policy that maps are drawn from."})
     entropy_coef: float = field(default=0.3, metadata={"help": "Weight of the entropy bonus at the start."})
     beta: float = field(default=0.0, metadata={"help": "Weight of the KL divergence from the initial network."})
     num_iterations: int = field(default=1, metadata={"help": "Steps in a row on each batch and its samples."})
@@ -112,6 +116,8 @@ class RSSConfig(SegmentationConfig):
             raise ValueError(f"reward_timeout must be seconds, above 0; got {self.reward_timeout}.")
         if self.max_reward_calls is not None and self.max_reward_calls < 1:
             raise ValueError(f"max_reward_calls must be at least 1, got {self.max_reward_calls}.")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}.")
         if self.entropy_coef < 0:
             raise ValueError(f"entropy_coef must be at least 0, got {self.entropy_coef}.")
         if self.beta < 0:

@@ -106,7 +106,7 @@ class RSSTrainer(RewardEvaluationMixin, SegmentationTrainer):
         """From a batch to a loss of shape (): the whole way of the data."""
         outputs = model(pixel_values=inputs["pixel_values"])
         batch = RewardBatch(inputs, self.ignore_index)
-        policy = PixelPolicy(outputs.logits, self.action_grid(batch))
+        policy = PixelPolicy(outputs.logits, self.action_grid(batch), self.args.temperature)
         rollout = self.rollouts.current(self.state.global_step) or self.rollouts.store(self.roll_out(policy, batch))
         bonus = self.entropy_bonus(policy, rollout.is_answered)
         loss = policy_gradient_loss(policy, rollout) - bonus
@@ -202,7 +202,8 @@ class RSSTrainer(RewardEvaluationMixin, SegmentationTrainer):
     def kl_penalty(self, policy: PixelPolicy, pixel_values: torch.Tensor, is_answered: torch.Tensor) -> torch.Tensor:
         """`beta` times the mean divergence of a site from the network that training began with."""
         with torch.no_grad():
-            reference = PixelPolicy(self.ref_model(pixel_values=pixel_values).logits, policy.grid)
+            logits = self.ref_model(pixel_values=pixel_values).logits
+        reference = PixelPolicy(logits, policy.grid, self.args.temperature)
         divergence = kl_divergence(policy, reference)
         self.metrics.log("kl", divergence)
         return self.args.beta / math.sqrt(policy.num_sites) * (divergence * is_answered[:, None, None]).mean()
@@ -225,6 +226,7 @@ class RSSTrainer(RewardEvaluationMixin, SegmentationTrainer):
             "advantage estimator": args.advantage_estimator,
             **self.estimator.card_rows(),
             "advantages divided by": SCALE_REWARDS[args.scale_rewards],
+            **({"temperature of drawn maps": f"{args.temperature:g}"} if args.temperature != 1 else {}),
             "entropy bonus": f"{args.entropy_coef:g}",
             **({"KL to the initial network (beta)": f"{args.beta:g}"} if args.beta else {}),
         }
@@ -258,7 +260,7 @@ class RSSTrainer(RewardEvaluationMixin, SegmentationTrainer):
 
     def run_settings(self) -> dict[str, Any]:
         names = ("num_samples", "strides", "stride_warmup", "advantage_estimator", "advantage_estimator_kwargs")
-        names += ("scale_rewards", "entropy_coef", "beta", "num_iterations")
+        names += ("scale_rewards", "temperature", "entropy_coef", "beta", "num_iterations")
         rewards = dict(zip(self.rewards.names, self.rewards.weights, strict=True))
         return super().run_settings() | {name: getattr(self.args, name) for name in names} | {"rewards": rewards}
 

@@ -61,6 +61,7 @@ BAD_OPTIONS = {
     "--encoder_learning_rate nan": "encoder_learning_rate must be a finite number",
     "--encoder_learning_rate -1e-9": "encoder_learning_rate must be at least 0",
     "--entropy_coef -5": "entropy_coef must be at least 0, got -5.0",
+    "--temperature 0": "temperature must be above 0, got 0.0",
     "--entropy_coef nan": "entropy_coef must be a finite number",
     "--weight_decay -inf": "weight_decay must be a finite number, got -inf",
     "--max_grad_norm nan": "max_grad_norm must be a finite number",

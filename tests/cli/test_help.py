@@ -42,7 +42,7 @@ def test_own_options_come_before_the_trainers_with_their_defaults(capsys):
         for name in config.__annotations__
         if name not in TrainingArguments.__dataclass_fields__
     ]
-    assert len(own) == 18
+    assert len(own) == 19
     assert names[-len(own) - len(TRAINER_OPTIONS) :] == [*own, *TRAINER_OPTIONS]
     assert len(set(names)) == len(names)
     for name, default in {"num_samples": "128", "strides": "4", "image_size": "512 512", "do_train": "true"}.items():

@@ -23,17 +23,18 @@ def maps():
 
 def test_tags_by_hand(maps):
     got = class_tags(maps, class_tags=[["other", "red"]] * 4, class_names=NAMES)
-    torch.testing.assert_close(got, torch.tensor([0.5, 1.0, 0.75, 1.0 - 0.3]))
+    expected = [log(0.02 / 0.07), 0.0, log(0.03 / 0.07), -log(0.32 / 0.02)]
+    torch.testing.assert_close(got, torch.tensor(expected) / 3)
 
 
 @pytest.mark.parametrize("tags", [["red", "blue"], (1, 2), "red, blue", torch.tensor([1, 2])])
 def test_tags_are_names_or_ids_or_a_text(maps, tags):
-    assert class_tags(maps[3:], class_tags=[tags], class_names=NAMES).item() == pytest.approx(1 - 0.6)
+    assert class_tags(maps[3:], class_tags=[tags], class_names=NAMES).item() == pytest.approx(-log(0.62 / 0.02) / 3)
 
 
 def test_tags_that_are_unknown_or_wrong(maps):
     got = class_tags(maps[:2], class_tags=[None, []], class_names=NAMES)
-    assert got[0].isnan() and got[1] == -1  # no class is tagged, and all of the map is of some
+    assert got[0].isnan() and got[1] == pytest.approx(-(log(0.92 / 0.02) + log(0.12 / 0.02)) / 3)
     for bad in (["green"], [3], [-1]):
         with pytest.raises(ValueError, match=r"which is no class: the classes are \['other', 'red', 'blue'\]"):
             class_tags(maps[:1], class_tags=[bad], class_names=NAMES)

@@ -60,3 +60,27 @@ def test_a_resumed_run_has_the_same_anchor(new_policy, tmp_path):
     assert not torch.equal(weights(whole), weights(train(new_policy(), tmp_path / "none", **options | {"beta": 0.0})))
     with pytest.raises(ValueError, match="beta must be at least 0, got -1"):
         RSSConfig(str(tmp_path), beta=-1.0)
+
+
+def test_a_temperature_is_that_of_maps_loss_and_anchor(new_policy, tmp_path):
+    """Logits divided by it, at temperature 1, give the same loss, drawn rewards and gradient as it does."""
+    results = {}
+    for temperature in (0.5, 1.0):
+        model = new_policy().eval()
+        if temperature == 1:
+            with torch.no_grad():
+                for parameter in model.decode_head.classifier.parameters():
+                    parameter.mul_(2)
+        args = RSSConfig(
+            str(tmp_path), use_cpu=True, report_to="none", num_samples=4, beta=1.0, temperature=temperature
+        )
+        trainer = RSSTrainer(model, args, reward_funcs=stripes_of_class_one, train_dataset=Scenes(6))
+        inputs = trainer.data_collator(Scenes(6).rows)
+        with torch.no_grad():  # away from the anchor
+            model.decode_head.classifier.bias.add_(torch.tensor([0.5, 0.0, -0.5]) * temperature)
+        loss = trainer.compute_loss(model, inputs)
+        loss.backward()
+        scores = trainer.scores(trainer.get_eval_dataloader(Scenes(6)))
+        drawn = scores["sampled_reward"], scores["reward"]
+        results[temperature] = loss, model.decode_head.classifier.bias.grad * temperature, drawn
+    torch.testing.assert_close(results[0.5], results[1.0])
