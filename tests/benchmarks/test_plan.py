@@ -30,7 +30,7 @@ def test_training_takes_every_method(method, tmp_path):
         model_args, data_args, _, args = parse(options, tmp_path)
         assert [args.seed, args.num_samples, args.strides] == [3, options["num_samples"], options["strides"]]
         assert args.advantage_estimator_kwargs == options["advantage_estimator_kwargs"]
-        by_labels = method == "cross-entropy" or "rival" in options
+        by_labels = options.get("objective") == "cross_entropy"
         assert model_args.objective == ("cross_entropy" if by_labels else "reward")
         assert all(map(get_reward, args.reward_funcs))
         assert data_args.dataset_name == options["dataset_name"]
