@@ -7,7 +7,7 @@ train: .venv/installed
 
 # Two workers with a thread each: the models are too small to share a thread's work.
 test: .venv/installed
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/installed
 	.venv/bin/ruff check .
@@ -19,7 +19,7 @@ bench: .venv/installed
 
 # The tests with the lowest versions that pyproject.toml allows.
 lowest: .venv-lowest/installed
-	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n 2 --dist worksteal
 
 # Serves the model of `make train`; where there is none, one that is trained here in about a minute.
 DEMO_MODEL = $(dir $(firstword $(wildcard outputs/shapes/model.safetensors) outputs/demo/model.safetensors))

@@ -1,5 +1,5 @@
 """
-Measures what docs/results.md says of the demo, into benchmarks/records/demo.jsonl, and takes pictures of the page.
+Measures what docs/reliability.md says of the demo, into benchmarks/records/demo.jsonl, and takes pictures of the page.
 
     python benchmarks/measure_demo.py --model outputs/shapes --pictures outputs/demo_pictures
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from record import ROOT, append_record, provenance, records_of
 
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from helpers.judge_server import JudgeServer, share_of_class_one
 
 from rss_hf.feedback import FeedbackStore
+from rss_hf.judges import RemoteReward
 
 
 DELAY, STEPS, KILLS = 0.2, 12, 3
@@ -50,8 +52,20 @@ def main():
         # Answers that were on their way when a run was killed are the only ones that can be asked for again.
         record |= {"asked_twice": sum(n > 1 for n in server.asked.values()), "lost": len(server.asked) - len(store)}
         record |= {"seconds_with_four_starts": round(seconds, 1), "sum_of_delays": round(requests * DELAY, 1)}
+    record |= {"without_kills": throughput()}
     append_record(records_of("reliability"), record)
     print(record)
+
+
+def throughput() -> dict:
+    """1024 maps of 64x64 in requests of 32, four at once: seconds, against the sum of the judge's delays."""
+    maps = torch.randint(5, (1024, 64, 64), generator=torch.Generator().manual_seed(0))
+    with JudgeServer(share_of_class_one) as server:
+        server.faults = [DELAY] * 1000
+        reward, start = RemoteReward(server.url, send_images=False), time.perf_counter()
+        reward(maps, id=[str(i) for i in range(len(maps))])
+        seconds, delays = time.perf_counter() - start, len(server.requests) * DELAY
+    return {"maps": len(maps), "seconds": round(seconds, 2), "sum_of_delays": round(delays, 1)}
 
 
 def launch(url: str, folder: str) -> subprocess.Popen:

@@ -1,5 +1,5 @@
 """
-Measures what docs/results.md says of the Hub, against the loopback Hub of tests/helpers/hub_server.py, into
+Measures what docs/reliability.md says of the Hub, against the loopback Hub of tests/helpers/hub_server.py, into
 benchmarks/records/hub.jsonl.
 
     python benchmarks/measure_hub.py --model FOLDER --data FOLDER --fresh_python PYTHON

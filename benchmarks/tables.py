@@ -39,6 +39,7 @@ def write_tables() -> None:
         for data in suite.get("plots", []):
             rows = [row for row in suite["rows"] if row["data"] == data]
             plot_curves(runs, rows, suite["over"]).savefig(PLOTS / f"{name}-{data}.png", dpi=120)
+    plot_rewards(runs, SUITES["no-masks"]["rows"]).savefig(PLOTS / "no-masks-rewards.png", dpi=120)
 
 
 def load_runs() -> pd.DataFrame:
@@ -212,6 +213,27 @@ def plot_curves(runs: pd.DataFrame, rows: list[dict], over: str) -> Figure:
     axis.set(title=rows[0]["data"], xlabel=over, ylabel="validation mean IoU")
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", frameon=False)
+    return figure
+
+
+def plot_rewards(runs: pd.DataFrame, rows: list[dict]) -> Figure:
+    """Rewards of the most probable maps, solid, and of drawn ones, dashed, over steps: a plot for each reward."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    rewarded = [
+        (row, measured) for row in rows if len(measured := runs_of(runs, row)) and measured.iloc[0]["reward_funcs"]
+    ]
+    names = sorted({measured.iloc[0]["reward_funcs"][0] for _, measured in rewarded})
+    for axis, name in zip(figure.subplots(1, max(len(names), 1), squeeze=False)[0], names, strict=False):
+        of_name = [pair for pair in rewarded if pair[1].iloc[0]["reward_funcs"][0] == name]
+        for index, (row, measured) in enumerate(of_name):
+            for number, curve in enumerate(measured["reward_curve"]):
+                steps, greedy, drawn = zip(*curve, strict=True)
+                style = {"color": colormaps["tab10"](index)}
+                axis.plot(steps, greedy, label=row["method"] if number == 0 else None, **style)
+                axis.plot(steps, drawn, linestyle="--", **style)
+        axis.set(title=name, xlabel="step", ylabel="validation reward: most likely maps, drawn maps (dashed)")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
     return figure
 
 

@@ -93,8 +93,9 @@ def main():
         processing_class=load_image_processor(None, (SIZE, SIZE)),
     )
     trainer.train()
-    scores = trainer.evaluate()
-    print(f"greedy reward {scores['eval_reward']:.3f}, mean IoU {scores['eval_mean_iou']:.3f}")  # noqa: T201
+    for name, score in trainer.evaluate().items():
+        if "reward" in name or name == "eval_mean_iou":
+            print(f"{name:32} {score:.3f}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ class RewardEvaluationMixin:
         if gap > 0 and self.progress(self.state.global_step).fraction >= 0.5 and self.is_world_process_zero():
             logger.warning(
                 f"The most probable maps, which users get, earn {scores['reward']:.4g}, and drawn maps, which "
-                f"training sees, {scores['sampled_reward']:.4g}: the policy is not sure enough. Set entropy_coef to "
-                f"0, or train on coarser strides than {self.args.strides}."
+                f"training sees, {scores['sampled_reward']:.4g}: the policy may not be sure enough. Set entropy_coef "
+                f"to 0, lower temperature, or train on coarser strides than {self.args.strides}."
             )
         return scores
 

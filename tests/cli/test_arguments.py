@@ -53,7 +53,7 @@ def test_sources_are_given_once_and_exist(write):
         parse_args(Arguments, argv=["--config", config, "--config", config])
     with pytest.raises(ValueError, match="--recipe is given 2 times: default, few_calls"):
         parse_args(RSSConfig, argv=["--recipe", "default", "--recipe=few_calls"])
-    with pytest.raises(ValueError, match="no recipe 'few_cals'. Did you mean 'few_calls'.* are coarse_judge, costly"):
+    with pytest.raises(ValueError, match="no recipe 'few_cals'. Did you mean 'few_calls'.* are areas_or_tags, coarse"):
         parse_args(RSSConfig, argv=["--recipe", "few_cals"])
     with pytest.raises(ValueError, match="none.yaml: there is no such file"):
         parse_args(Arguments, argv=["--config", "none.yaml"])

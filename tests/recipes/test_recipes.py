@@ -14,6 +14,7 @@ from rss_hf.recipes import recipe, recipe_names
 
 
 NAMES = [
+    "areas_or_tags",
     "coarse_judge",
     "costly_judge",
     "default",
@@ -22,6 +23,7 @@ NAMES = [
     "long_training",
     "pixel_reward",
     "pretrained_encoder",
+    "tune_for_a_metric",
 ]
 
 
@@ -30,17 +32,27 @@ def config(tmp_path_factory):
     return write_example(tmp_path_factory.mktemp("example"))
 
 
+@pytest.fixture(scope="module")
+def without_masks(config):
+    """The same images as a folder with the areas of their classes in metadata.jsonl."""
+    for path in sorted((config.parent / "images").iterdir()):
+        lines = [{"file_name": file.name, "class_areas": [0.5, 0.25, 0.25]} for file in sorted(path.iterdir())]
+        (path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return config.parent / "images"
+
+
 def test_the_names():
     assert recipe_names() == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_trains_by_its_own_settings(config, tmp_path, name):
+def test_each_trains_by_its_own_settings(config, without_masks, tmp_path, name):
     steps = 6  # a multiple of every recipe's num_iterations
     run(
         train.main,
         *("--config", config, "--recipe", name, "--output_dir", tmp_path, "--max_steps", steps),
         *("--save_strategy", "no", "--eval_strategy", "no"),
+        *(("--dataset_name", without_masks) if name == "areas_or_tags" else ()),
     )
     args = torch.load(tmp_path / "training_args.bin", weights_only=False)
     for field, value in recipe(name).items():
