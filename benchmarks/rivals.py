@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from rss_hf.cli import train
 from rss_hf.constants import IGNORE_INDEX
-from rss_hf.rewards.boundary import class_boundary, dilate
+from rss_hf.rewards.boundary import class_boundary, dilate, fill_lines
 
 
 def soft_dice(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -40,9 +40,9 @@ def lovasz_softmax(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def boundary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Cross-entropy in which a pixel within 2 pixels of a boundary counts five times."""
-    near = torch.zeros_like(labels, dtype=torch.bool)
+    near, filled = torch.zeros_like(labels, dtype=torch.bool), fill_lines(labels.to(torch.uint8), 3)
     for c in range(logits.shape[1]):
-        near |= dilate(class_boundary(labels, c), 2)
+        near |= dilate(class_boundary(filled, c), 2)
     weights = torch.where(near, 5.0, 1.0) * (labels != IGNORE_INDEX)
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="none")
     return (weights * losses).sum() / weights.sum()

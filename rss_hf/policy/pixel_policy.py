@@ -18,10 +18,11 @@ class PixelPolicy:
             The action grid. Logits are averaged over the cells of a coarser grid and interpolated bilinearly onto a
             finer one (reconstruction: the paper's own formula was not available).
         temperature (`float`, *optional*, defaults to 1.0):
-            What logits are divided by. Below 1 the policy is surer, with the same most probable actions.
+            What logits are divided by, above 0. Below 1 the policy is surer, with the same most probable actions.
 
     Raises:
-        ValueError: if the logits are not of four dimensions, or a side of the grid is below 1.
+        ValueError: if the logits are not of four dimensions, a side of the grid is below 1, or the temperature is not
+            above 0.
     """
 
     def __init__(self, logits: torch.Tensor, grid: tuple[int, int] | None = None, temperature: float = 1.0):
@@ -30,6 +31,8 @@ class PixelPolicy:
         h, w = grid = tuple(logits.shape[-2:] if grid is None else grid)
         if min(grid) < 1:
             raise ValueError(f"An action grid needs at least one site a side, got {grid}.")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}.")
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if h <= logits.shape[-2] and w <= logits.shape[-1]:
             logits = F.adaptive_avg_pool2d(logits, grid)

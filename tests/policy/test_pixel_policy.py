@@ -112,3 +112,14 @@ def test_where_probabilities_sum_to_less_than_the_noise_the_last_class_is_drawn(
     noise = torch.full((1, 1, 16, 16), 1 - 2**-24)
     assert (policy.probs.cumsum(1)[:, -1] <= noise).any()
     assert policy.inverse_cdf(noise).max() == 149
+
+
+@pytest.mark.parametrize("grid", [None, (2, 2), (6, 8)])
+def test_a_temperature_divides_the_logits(grid):
+    logits = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(0))
+    cold, warm = PixelPolicy(logits, grid, temperature=0.25), PixelPolicy(logits, grid)
+    torch.testing.assert_close(cold.log_probs, PixelPolicy(4 * logits, grid).log_probs)
+    assert torch.equal(cold.probs.argmax(1), warm.probs.argmax(1)) and (cold.entropy() < warm.entropy()).all()
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            PixelPolicy(logits, grid, temperature=bad)
