@@ -38,8 +38,9 @@ def write_tables() -> None:
     for name, suite in SUITES.items():
         for data in suite.get("plots", []):
             rows = [row for row in suite["rows"] if row["data"] == data]
-            plot_curves(runs, rows, suite["over"]).savefig(PLOTS / f"{name}-{data}.png", dpi=120)
-    plot_rewards(runs, SUITES["no-masks"]["rows"]).savefig(PLOTS / "no-masks-rewards.png", dpi=120)
+            over = suite["over"]
+            figure = plot_rewards(runs, rows) if over == "rewards" else plot_curves(runs, rows, over)
+            figure.savefig(PLOTS / f"{name}-{data}.png", dpi=120)
 
 
 def load_runs() -> pd.DataFrame:
@@ -219,6 +220,7 @@ def plot_curves(runs: pd.DataFrame, rows: list[dict], over: str) -> Figure:
 def plot_rewards(runs: pd.DataFrame, rows: list[dict]) -> Figure:
     """Rewards of the most probable maps, solid, and of drawn ones, dashed, over steps: a plot for each reward."""
     figure = Figure(figsize=(9, 4), layout="constrained")
+    figure.suptitle("Most probable maps: solid. Drawn maps: dashed. A line a seed.")
     rewarded = [
         (row, measured) for row in rows if len(measured := runs_of(runs, row)) and measured.iloc[0]["reward_funcs"]
     ]
@@ -231,7 +233,7 @@ def plot_rewards(runs: pd.DataFrame, rows: list[dict]) -> Figure:
                 style = {"color": colormaps["tab10"](index)}
                 axis.plot(steps, greedy, label=row["method"] if number == 0 else None, **style)
                 axis.plot(steps, drawn, linestyle="--", **style)
-        axis.set(title=name, xlabel="step", ylabel="validation reward: most likely maps, drawn maps (dashed)")
+        axis.set(title=name, xlabel="step", ylabel="validation reward")
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     return figure

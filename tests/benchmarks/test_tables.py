@@ -107,6 +107,8 @@ def test_labels_are_those_of_the_better_rate_and_of_the_data_named(write, new_re
         (["pixel_match"], "pixels"),
         (["mean_iou", "batch_log_iou"], "whole batch"),
         (["running_log_iou", "pixel_accuracy"], "whole batch"),
+        (["class_areas"], "areas"),
+        (["class_tags"], "tags"),
     ],
 )
 def test_what_the_judge_sees(reward_funcs, seen):
@@ -153,6 +155,19 @@ def test_curves_are_drawn_over_steps_or_calls(write, new_record):
         assert axis.get_xlabel() == over
     assert drawn["step"] == [([1, 2], [0.25, 0.5]), ([1, 2], [0.3, 0.6])]
     assert drawn["reward calls"][0][1] == [0.5, 0.5] and drawn["reward calls"][1] == ([500, 1000], [0.3, 0.6])
+
+
+def test_rewards_are_drawn_of_both_maps(write, new_record):
+    """A plot for each reward, a solid and a dashed line for each seed; rows by labels have none."""
+    curve = [[1, 0.1, 0.2], [2, 0.4, 0.3]]
+    areas = {"reward_funcs": ["class_areas"], "reward_curve": curve}
+    write(new_record("default", 0, 0.5, **areas), new_record("default", 1, 0.5, **areas))
+    write(new_record("cross-entropy", 0, 0.5, reward_curve=None))
+    rows = [{"data": "shapes", "method": name} for name in ("cross-entropy", "default")]
+    [axis] = tables.plot_rewards(tables.load_runs(), rows).axes
+    assert axis.get_title() == "class_areas"
+    drawn = [(line.get_linestyle(), *map(list, line.get_data())) for line in axis.lines]
+    assert drawn == 2 * [("-", [1, 2], [0.1, 0.4]), ("--", [1, 2], [0.2, 0.3])]
 
 
 def test_every_row_is_of_data_and_methods_there_are():
